@@ -1,0 +1,516 @@
+"""The protocol: how rows are read through the cache and how writes outdate them.
+
+Theory of operation
+-------------------
+Only generators and no I/O: a flow yields operations (`cachecore.operations`) and is sent their replies. The same
+flows therefore serve sync and async drivers, and the explorer visits their interleavings, crashes and faults.
+
+*Read.* One round trip gets the epoch and every key, leaving a Lease where nothing stood. A Value with the current
+stamp is a hit. A granted key is read from the database *after* the grant and filled: the fill replaces one's own
+lease or does nothing. Under a Hold, or under another reader's lease that does not resolve in a short wait, the
+database answers and nothing is filled.
+
+*Write.* While the transaction runs, nothing is sent. PREPARE, the last thing before COMMIT, puts the writer's token
+into the Hold of every key, which removes the value and voids every lease; its reply is awaited. After COMMIT and
+before the caller regains control, COMPLETE takes the token out again. A reader who was granted a lease before
+PREPARE finds it gone; one who is granted a lease after COMPLETE starts its statement after the commit.
+
+*Epoch.* Each entity has one more coherent key, whose "row" is a random number. Every value is stamped with the epoch
+read before its database read, so a bulk write holds this one key and outdates all rows at once.
+
+*Lookups* are claims, verified by the row. A pointer says "slug 'x' is row 5, whose slug the database spells 'x'". Row 5
+is read coherently; if it does not agree, the claim is old and the database is asked. A pointer needs no hold.
+
+Failures of the backend are thrown into the flow, so what they mean is written here and once: a read goes to the
+database; a write follows the policy; a COMPLETE that fails leaves the hold to expire, which is safe.
+
+Rules kept here (each has a control in the explorer that fails when it is dropped): a value is stored only from one's
+own lease or own hold; the statement that fills starts after the lease; COMPLETE and release depend on one's token;
+epochs are unique random values; never compare the clocks of two hosts; PREPARE and COMPLETE await their replies;
+never yield in ``finally``; hold no lock across a yield. Being closed is a crash, and a crash is safe.
+"""
+
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cachecore.entries import Entry, Grant, Hold, Lease, Unusable, Value
+from cachecore.errors import BackendError, CorruptEntry, UnsupportedValue, WriteRefused
+from cachecore.events import Failure, Filled, FillRefused, Held, Hit, Invalidated, Miss, MissReason
+from cachecore.operations import (
+    Abandon,
+    Acquire,
+    Complete,
+    Displace,
+    Fill,
+    Forget,
+    Get,
+    Load,
+    Note,
+    Now,
+    Operation,
+    PlaceHold,
+    Put,
+    Query,
+    QueryMany,
+    Release,
+    Sleep,
+)
+from cachecore.policy import Policy
+
+Row = tuple[object, ...]
+
+
+def nothing_written(key: str) -> bool:
+    """For reads outside any unit of work: no key was written in it."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the protocol needs to know of a cached record type on one backend."""
+
+    name: str
+    policy: Policy
+    epoch_key: str | None
+    """The coherent key of the entity's epoch; None gives up outdating all rows at once."""
+    fingerprint: bytes
+    """The schema of its rows: part of the stamp, so that code with other columns misses instead of misreading."""
+    dump: Callable[[Row], tuple[object, int]]
+    """Row to (payload, weight in bytes); raises UnsupportedValue."""
+    load: Callable[[Any], Row]
+    """Payload to row; raises CorruptEntry."""
+    identity_of: Callable[[Row], Hashable]
+    """Row to its identity: a row of another identity is never believed, however it came under the key."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one fetch has found so far."""
+
+    keys: Mapping[str, Hashable]
+    """What was asked: key to identity."""
+    rows: dict[str, Row]
+    missing: dict[str, MissReason]
+    """Keys that the database must answer, and why."""
+    grants: dict[str, bytes]
+    """Those of them that may be filled -> the token that the fill must show."""
+    stamp: bytes | None
+    """Epoch and schema for hits and fills; None while the epoch is unknown: nothing can be believed or filled then."""
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def fetch(
+    subject: Subject,
+    keys: Mapping[str, Hashable],
+    token: bytes,
+    *,
+    may_fill: bool = True,
+    written: Callable[[str], bool] = nothing_written,
+) -> Generator[Operation, Any, dict[str, Row]]:
+    """The rows under ``keys`` (key -> identity), from the cache or by one Load; a key whose row does not exist is absent.
+
+    ``token`` is random and this call's own. ``may_fill`` is False where a statement could see an old snapshot or
+    uncommitted data. ``written`` tells which keys this transaction has written: those are read from the database.
+    """
+    reading = _Reading(keys, {}, {}, {}, None)
+    all_written = subject.epoch_key is not None and written(subject.epoch_key)
+    reading.missing.update((key, "written") for key in keys if all_written or written(key))
+    wanted = [key for key in keys if key not in reading.missing]
+    if wanted:
+        look = _acquire if may_fill else _peek
+        try:
+            yield from look(subject, reading, wanted, token)
+        except BackendError as error:
+            yield Note(Failure(subject.name, "acquire", error))
+            unanswered = (key for key in wanted if key not in reading.rows)
+            reading.missing.update((key, "backend") for key in unanswered)
+    if reading.rows:
+        yield Note(Hit(subject.name, list(reading.rows)))
+    if reading.missing:
+        yield Note(Miss(subject.name, reading.missing))
+        yield from _load(subject, reading)
+    return reading.rows
+
+
+def _acquire(
+    subject: Subject, reading: _Reading, wanted: Sequence[str], token: bytes
+) -> Generator[Operation, Any, None]:
+    """Sort ``wanted`` into hits and misses, get leases for what may be filled, wait a little for other readers' fills."""
+    policy = subject.policy
+    head = [] if subject.epoch_key is None else [subject.epoch_key]
+    waited, pause = 0.0, policy.lease_poll
+    while True:
+        replies: list[Entry | Grant] = yield Acquire([*head, *wanted], token, policy.lease_ttl)
+        bulk_write_in_flight = False
+        if head:
+            bulk_write_in_flight = isinstance(replies[0], Hold)
+            reading.stamp = yield from _renewed_stamp(subject, replies[0], token)
+        else:
+            reading.stamp = subject.fingerprint
+        outdated, waiting = _sort(subject, reading, zip(wanted, replies[len(head) :], strict=True))
+        if outdated:
+            displaced: list[Entry | Grant] = yield Displace(outdated, token, policy.lease_ttl)
+            for (key, _), reply in zip(outdated, displaced, strict=True):
+                if isinstance(reply, Grant):
+                    reading.grants[key] = reply.token
+        if reading.stamp is not None and not waiting:
+            return
+        # Who holds a row's lease must not wait for another row's: two batches would wait for each other.
+        in_the_way = reading.stamp is not None and bool(reading.grants)
+        if bulk_write_in_flight or in_the_way or waited >= policy.lease_wait:
+            reading.missing.update((key, "held" if bulk_write_in_flight else "leased") for key in waiting)
+            return
+        yield Sleep(pause)
+        waited += pause
+        pause *= 2
+        wanted = waiting
+
+
+def _peek(subject: Subject, reading: _Reading, wanted: Sequence[str], token: bytes) -> Generator[Operation, Any, None]:
+    """Sort ``wanted`` into hits and misses and leave no trace."""
+    head = [] if subject.epoch_key is None else [subject.epoch_key]
+    replies: list[Entry | None] = yield Get([*head, *wanted])
+    reading.stamp = _stamp(subject, replies[0]) if head else subject.fingerprint
+    _, waiting = _sort(subject, reading, zip(wanted, replies[len(head) :], strict=True))
+    reading.missing.update((key, "leased") for key in waiting)
+
+
+def _stamp(subject: Subject, epoch: Entry | Grant | None) -> bytes | None:
+    """Epoch and schema, if the entry under the epoch's key tells the epoch."""
+    return epoch.stamp + subject.fingerprint if isinstance(epoch, Value) else None
+
+
+def _renewed_stamp(
+    subject: Subject, epoch: Entry | Grant, token: bytes
+) -> Generator[Operation, Any, bytes | None]:
+    """Like `_stamp`, but begins a new epoch where there is none. Its random value is the reader's own token."""
+    assert subject.epoch_key is not None
+    if isinstance(epoch, Unusable) and epoch.reason == "corrupt":
+        [epoch] = yield Displace([(subject.epoch_key, epoch)], token, subject.policy.lease_ttl)
+    if isinstance(epoch, Grant):
+        [began] = yield Fill([(subject.epoch_key, epoch.token, Value(b"", token), 0)], None)
+        return token + subject.fingerprint if began else None
+    return _stamp(subject, epoch)
+
+
+def _sort(
+    subject: Subject, reading: _Reading, replies: Iterable[tuple[str, Entry | Grant | None]]
+) -> tuple[list[tuple[str, Entry]], list[str]]:
+    """Put each reply where it belongs; returns the entries to be displaced and the keys that may soon be filled."""
+    outdated: list[tuple[str, Entry]] = []
+    waiting: list[str] = []
+    for key, reply in replies:
+        if reply is None:
+            reading.missing[key] = "absent"
+        elif isinstance(reply, Grant):
+            reading.missing[key] = "absent"
+            reading.grants[key] = reply.token
+        elif isinstance(reply, Hold):
+            reading.missing[key] = "held"
+        elif isinstance(reply, Lease) or reading.stamp is None:
+            waiting.append(key)
+        else:
+            reason = _believe(subject, reading, key, reply)
+            if reason is not None:
+                reading.missing[key] = reason
+                # Another format version may be another release's hold: leave it alone.
+                if reason != "format":
+                    outdated.append((key, reply))
+    return outdated, waiting
+
+
+def _believe(subject: Subject, reading: _Reading, key: str, entry: Value | Unusable) -> MissReason | None:
+    """None and the row is in ``reading``, or why the entry cannot be believed."""
+    if isinstance(entry, Unusable):
+        return entry.reason
+    if entry.stamp != reading.stamp:
+        return "epoch" if entry.stamp.endswith(subject.fingerprint) else "schema"
+    try:
+        row = subject.load(entry.payload)
+    except CorruptEntry:
+        return "corrupt"
+    if subject.identity_of(row) != reading.keys[key]:
+        return "identity"
+    reading.rows[key] = row
+    return None
+
+
+def _load(subject: Subject, reading: _Reading) -> Generator[Operation, Any, None]:
+    """Read what is missing from the database, fill what may be filled, and give the other leases back."""
+    try:
+        loaded: Mapping[Hashable, Row] = yield Load([reading.keys[key] for key in reading.missing])
+    except Exception:
+        yield from _settle(subject, [], list(reading.grants.items()))
+        raise
+    fills: list[tuple[str, bytes, Value, int]] = []
+    spare: list[tuple[str, bytes]] = []
+    uncacheable: list[str] = []
+    for key in reading.missing:
+        row = loaded.get(reading.keys[key])
+        if row is not None:
+            reading.rows[key] = row
+        grant = reading.grants.get(key)
+        if grant is None:
+            continue
+        if row is None or reading.stamp is None:
+            spare.append((key, grant))
+            continue
+        try:
+            payload, weight = subject.dump(row)
+        except UnsupportedValue:
+            uncacheable.append(key)
+            spare.append((key, grant))
+        else:
+            fills.append((key, grant, Value(payload, reading.stamp), weight))
+    if uncacheable:
+        yield Note(FillRefused(subject.name, uncacheable, "uncacheable"))
+    yield from _settle(subject, fills, spare)
+
+
+def _settle(
+    subject: Subject, fills: Sequence[tuple[str, bytes, Value, int]], spare: Sequence[tuple[str, bytes]]
+) -> Generator[Operation, Any, None]:
+    """Fill and give back leases. The answer is known by now, so a failure here costs only the next reader's time."""
+    try:
+        if fills:
+            stored: list[bool] = yield Fill(fills, subject.policy.ttl)
+            done = [fill[0] for fill, kept in zip(fills, stored, strict=True) if kept]
+            refused = [fill[0] for fill, kept in zip(fills, stored, strict=True) if not kept]
+            if done:
+                yield Note(Filled(subject.name, done))
+            if refused:
+                yield Note(FillRefused(subject.name, refused, "lease"))
+        if spare:
+            yield Abandon(spare)
+    except BackendError as error:
+        yield Note(Failure(subject.name, "fill", error))
+
+
+# -- lookups ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a pointer says: this lookup is the row of ``identity``, whose lookup columns the database spells ``spelling``."""
+
+    identity: Any
+    spelling: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One question about one unique combination of columns."""
+
+    key: str
+    """Of the pointer."""
+    values: tuple[object, ...]
+    """As asked."""
+    key_of: Callable[[Any], str]
+    """Identity to the coherent key of its row."""
+    spelling_of: Callable[[Row], tuple[object, ...]]
+    """Row to the values of the lookup's columns."""
+    dump: Callable[[Claim], tuple[object, int]]
+    load: Callable[[Any], Claim]
+    """Claim to (payload, weight in bytes) and back; ``load`` raises CorruptEntry."""
+
+
+def find(
+    subject: Subject,
+    lookup: Lookup,
+    token: bytes,
+    *,
+    claim: Claim | None = None,
+    may_fill: bool = True,
+    written: Callable[[str], bool] = nothing_written,
+) -> Generator[Operation, Any, tuple[Row | None, Claim | None]]:
+    """(row or None, the claim to remember or None): follow a pointer and verify it by the row, or ask the database.
+
+    ``claim`` is what this process remembers. The row of a Query is never stored under its identity: no lease was held
+    on it while it was read.
+    """
+    if claim is None:
+        claim = yield from _pointer(subject, lookup)
+    if claim is not None:
+        key = lookup.key_of(claim.identity)
+        rows = yield from fetch(subject, {key: claim.identity}, token, may_fill=may_fill, written=written)
+        row = rows.get(key)
+        if row is not None and lookup.spelling_of(row) == claim.spelling:
+            return row, claim
+    found: tuple[Hashable, Row] | None = yield Query(lookup.values)
+    if found is None:
+        if claim is not None:
+            yield from _attempt(subject, "forget", Forget([lookup.key]))
+        return None, None
+    identity, row = found
+    fresh = Claim(identity, lookup.spelling_of(row))
+    if fresh != claim:
+        yield from _point(subject, [(lookup, fresh)])
+    return row, fresh
+
+
+def _pointer(subject: Subject, lookup: Lookup) -> Generator[Operation, Any, Claim | None]:
+    """The claim in the cache, if there is one this code can read."""
+    replies: list[Entry | None] | None = yield from _attempt(subject, "get", Get([lookup.key]))
+    return _read_claim(subject, lookup, replies[0]) if replies else None
+
+
+def _read_claim(subject: Subject, lookup: Lookup, entry: Entry | None) -> Claim | None:
+    if isinstance(entry, Value) and entry.stamp == subject.fingerprint:
+        try:
+            return lookup.load(entry.payload)
+        except CorruptEntry:
+            return None
+    return None
+
+
+def _attempt(subject: Subject, name: str, operation: Operation) -> Generator[Operation, Any, Any]:
+    """The reply, or None where the backend fails: for what a read can do without."""
+    try:
+        return (yield operation)
+    except BackendError as error:
+        yield Note(Failure(subject.name, name, error))
+        return None
+
+
+def find_many(
+    subject: Subject,
+    lookups: Sequence[Lookup],
+    token: bytes,
+    *,
+    claims: Mapping[str, Claim],
+    may_fill: bool = True,
+    written: Callable[[str], bool] = nothing_written,
+) -> Generator[Operation, Any, tuple[dict[str, Row], dict[str, Claim]]]:
+    """(rows, claims to remember), both by pointer key: `find` for many lookups of the same columns at once.
+
+    One round trip for unknown pointers, one for rows, one Load for rows that are not cached and one Query for lookups
+    without a good pointer. ``claims`` is what this process remembers, by pointer key.
+    """
+    asked = {lookup.key: lookup for lookup in lookups}
+    known = {key: claims[key] for key in asked if key in claims}
+    unknown = [key for key in asked if key not in known]
+    if unknown:
+        pointers: list[Entry | None] | None = yield from _attempt(subject, "get", Get(unknown))
+        for key, entry in zip(unknown, pointers or (), strict=False):
+            claim = _read_claim(subject, asked[key], entry)
+            if claim is not None:
+                known[key] = claim
+    rows: dict[str, Row] = {}
+    if known:
+        row_keys = {key: asked[key].key_of(claim.identity) for key, claim in known.items()}
+        identities = {row_keys[key]: claim.identity for key, claim in known.items()}
+        found = yield from fetch(subject, identities, token, may_fill=may_fill, written=written)
+        for key, claim in known.items():
+            row = found.get(row_keys[key])
+            if row is not None and asked[key].spelling_of(row) == claim.spelling:
+                rows[key] = row
+    open_keys = [key for key in asked if key not in rows]
+    if not open_keys:
+        return rows, known
+    learned = yield from _query_many([asked[key] for key in open_keys])
+    rows.update((key, row) for key, (_, row) in learned.items())
+    fresh = {key: Claim(identity, asked[key].spelling_of(row)) for key, (identity, row) in learned.items()}
+    old = [key for key in open_keys if key in known and key not in fresh]
+    if old:
+        yield from _attempt(subject, "forget", Forget(old))
+    yield from _point(subject, [(asked[key], claim) for key, claim in fresh.items() if known.get(key) != claim])
+    return rows, {**{key: claim for key, claim in known.items() if key in rows}, **fresh}
+
+
+def _query_many(lookups: Sequence[Lookup]) -> Generator[Operation, Any, dict[str, tuple[Hashable, Row]]]:
+    """Pointer key to (identity, row), by one Query for all.
+
+    A row the database found equal to what was asked, though Python does not, is matched by a Query of its own.
+    """
+    found: Sequence[tuple[Hashable, Row]] = yield QueryMany([lookup.values for lookup in lookups])
+    spelling_of = lookups[0].spelling_of
+    by_spelling = {spelling_of(row): (identity, row) for identity, row in found}
+    matched = {lookup.key: by_spelling[lookup.values] for lookup in lookups if lookup.values in by_spelling}
+    if len(found) > len(matched):
+        for lookup in lookups:
+            if lookup.key not in matched:
+                one: tuple[Hashable, Row] | None = yield Query(lookup.values)
+                if one is not None:
+                    matched[lookup.key] = one
+    return matched
+
+
+def _point(subject: Subject, pointers: Sequence[tuple[Lookup, Claim]]) -> Generator[Operation, Any, None]:
+    """Store claims, as far as they have a stored form."""
+    items: list[tuple[str, Value, int]] = []
+    for lookup, claim in pointers:
+        try:
+            payload, weight = lookup.dump(claim)
+        except UnsupportedValue:
+            yield Note(FillRefused(subject.name, [lookup.key], "uncacheable"))
+        else:
+            items.append((lookup.key, Value(payload, subject.fingerprint), weight))
+    if items:
+        yield from _attempt(subject, "put", Put(items, subject.policy.ttl))
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def begin_write(
+    entity: str, keys: Sequence[str], token: bytes, policy: Policy
+) -> Generator[Operation, Any, float | None]:
+    """PREPARE. Returns when, on this process's monotonic clock, it must run again if COMMIT has not been sent by then.
+
+    None means that it was not acknowledged and the policy bears it. Raises WriteRefused where the policy does not.
+    """
+    started: float = yield Now()
+    try:
+        yield PlaceHold(keys, token, policy.hold_ttl)
+    except BackendError as error:
+        yield Note(Failure(entity, "hold", error))
+        if policy.unreachable == "refuse":
+            raise WriteRefused(
+                f"the cache did not acknowledge that {len(keys)} entries are about to be outdated, and the policy is "
+                f'unreachable="refuse": nothing was committed ({error})'
+            ) from error
+        return None
+    yield Note(Held(entity, keys))
+    return started + policy.hold_ttl - policy.commit_margin
+
+
+def finish_write(
+    entity: str,
+    keys: Sequence[str],
+    token: bytes,
+    *,
+    values: Mapping[str, tuple[Value, int]] | None = None,
+    ttl: float | None = None,
+) -> Generator[Operation, Any, bool]:
+    """COMPLETE, after COMMIT returned and before the caller regains control. False if the backend failed.
+
+    A failure needs no more than that: the hold that stands keeps the value out until it expires. ``values`` are rows
+    read back under the row locks of this transaction, to be left in place of holds that are this writer's alone.
+    """
+    try:
+        yield Complete(keys, token, values or {}, ttl)
+    except BackendError as error:
+        yield Note(Failure(entity, "complete", error))
+        return False
+    yield Note(Invalidated(entity, keys))
+    return True
+
+
+def abandon_write(entity: str, keys: Sequence[str], token: bytes) -> Generator[Operation, Any, None]:
+    """Take one's token out of the holds after a rollback. Never call it when the outcome of COMMIT is unknown."""
+    try:
+        yield Release(keys, token)
+    except BackendError as error:
+        yield Note(Failure(entity, "release", error))
+
+
+def invalidate(entity: str, keys: Sequence[str], token: bytes) -> Generator[Operation, Any, None]:
+    """Outdate rows that something else has changed and committed. ``token`` is random: a COMPLETE whose hold is gone.
+
+    Raises BackendError: the caller asked for nothing else.
+    """
+    yield Complete(keys, token, {}, None)
+    yield Note(Invalidated(entity, keys))

@@ -1,0 +1,106 @@
+"""What happens inside the cache, told to whoever listens.
+
+An event is a frozen record. ``Hooks`` calls every subscriber with it, in the thread or task in which it happened.
+A subscriber that raises is logged and otherwise ignored: watching the cache must not break it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import msgspec
+
+logger = logging.getLogger("cachecore")
+
+MissReason = Literal[
+    "absent", "leased", "held", "epoch", "schema", "corrupt", "identity", "format", "backend", "written"
+]
+"""Why a read went to the database: nothing stored; another reader is loading it; a writer is in flight; a bulk write
+outdated it; stored by code with other columns; not an entry; another row; an entry of another format version; the
+backend failed; this transaction wrote it."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """The root of all events. ``entity`` is the entity's name, or "" for plain values."""
+
+    entity: str
+
+
+class Hit(Event, frozen=True):
+    """Rows were answered from the cache."""
+
+    keys: Sequence[str]
+
+
+class Miss(Event, frozen=True):
+    """Rows were asked of the database: key -> why."""
+
+    reasons: Mapping[str, MissReason]
+
+
+class Filled(Event, frozen=True):
+    """Rows read from the database were stored."""
+
+    keys: Sequence[str]
+
+
+class FillRefused(Event, frozen=True):
+    """Rows were not stored: the lease was gone, they were too large, or they have no stored form (``reason``)."""
+
+    keys: Sequence[str]
+    reason: Literal["lease", "uncacheable"]
+
+
+class Held(Event, frozen=True):
+    """PREPARE was acknowledged for these keys."""
+
+    keys: Sequence[str]
+
+
+class Invalidated(Event, frozen=True):
+    """COMPLETE was acknowledged for these keys."""
+
+    keys: Sequence[str]
+
+
+class Failure(Event, frozen=True):
+    """The backend failed in ``operation``; what it meant for the caller is stated by the policy."""
+
+    operation: str
+    error: Exception
+
+
+class Hooks:
+    """The subscribers of one cache. False while there are none, so that the hot path can skip building events."""
+
+    def __init__(self) -> None:
+        self._subscribers: tuple[Callable[[Event], None], ...] = ()
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._subscribers)
+
+    def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``subscriber`` with every event from now on; returns the function that ends it.
+
+        A function that subscribes twice is called twice, and each of its subscriptions ends alone.
+        """
+        subscription = partial(subscriber)  # an object of its own, whoever else subscribes the same function
+        with self._lock:
+            self._subscribers = (*self._subscribers, subscription)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple([one for one in self._subscribers if one is not subscription])
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Tell every subscriber; never raises."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("a subscriber of cache events failed on %r", event)
