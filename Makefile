@@ -1,0 +1,6 @@
+# Forwards to ./run; arguments go into ARGS: make test ARGS="-k keys".
+demo test check bench help:
+	@./run $@ $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: demo test check bench help
