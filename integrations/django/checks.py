@@ -1,0 +1,178 @@
+"""System checks: every mistake in settings and declarations that can be seen at start.
+
+=====  ======================================================================================
+E001   CACHECORE is missing, has no "default", or has an unknown option
+E002   a cache of CACHECORE cannot be made: unknown backend, bad option, value or policy
+E003   a manager names a cache that CACHECORE does not have
+E004   cache_fields names something that is no field of the model
+E005   a lookup is not unique
+E006   a field cannot be cached: its values have no stored form, or are no lookup
+E007   a table is declared by two managers
+E008   cache_ttl, cache_version or cache_policy is wrong
+W001   an in-process cache, and nothing states that only one process serves
+W002   writes through another manager of a cached model would not be seen
+=====  ======================================================================================
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import models
+
+from cachecore.errors import ConfigurationError
+from cachecore.integrations.django.conf import configured, make_cache
+from cachecore.integrations.django.declaration import DEFAULT, Declaration, column_named, concrete, declared
+from cachecore.integrations.django.manager import CacheManager, CacheQuerySet
+from cachecore.integrations.django.rows import columns_of
+from cachecore.policy import Policy
+
+
+def register_all() -> None:
+    """Register the checks with Django."""
+    register(check_settings, Tags.caches)
+    register(check_models, Tags.models)
+
+
+def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
+    """E001, E002 and W001."""
+    try:
+        aliases = configured()
+    except ConfigurationError as error:
+        return [Error(str(error), id="cachecore.E001")]
+    found: list[CheckMessage] = []
+    for alias, options in aliases.items():
+        try:
+            make_cache(alias).close()
+        except ConfigurationError as error:
+            found.append(Error(str(error), id="cachecore.E002"))
+            continue
+        if options["BACKEND"].partition(":")[0] == "memory" and options.get("PROCESSES") != 1 and not settings.DEBUG:
+            found.append(
+                Warning(
+                    f'CACHECORE[{alias!r}] uses the BACKEND "memory", which cannot keep its promise between processes: '
+                    "one worker does not see what another has written, and serves old rows until their TTL ends.",
+                    hint='Use a shared backend, or state "PROCESSES": 1 if a single process serves and writes.',
+                    id="cachecore.W001",
+                )
+            )
+    return found
+
+
+def check_models(app_configs: Iterable[Any] | None = None, **_: Any) -> list[CheckMessage]:
+    """E003 to E008 and W002."""
+    chosen = apps.get_models() if app_configs is None else [m for config in app_configs for m in config.get_models()]
+    return [message for model in chosen for message in _check_model(model)]
+
+
+def _check_model(model: type[models.Model]) -> Iterator[CheckMessage]:
+    managers = [one for one in model._meta.managers if isinstance(one, CacheManager) and one.declaration]
+    for manager in managers:
+        assert manager.declaration is not None
+        yield from _check_declaration(manager.declaration)
+    for manager in managers[1:]:
+        yield Error(
+            f"{model._meta.label}.{manager.name} declares cache_fields, and so does .{managers[0].name}.",
+            hint="Declare cache_fields on one manager.",
+            obj=model,
+            id="cachecore.E007",
+        )
+    if declared(model) is not None:
+        yield from _check_other_managers(model)
+
+
+def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
+    model = declaration.model
+    try:
+        if declaration.cache not in configured():
+            yield Error(
+                f"{model._meta.label} is to be kept in the cache {declaration.cache!r}, which CACHECORE does not have.",
+                obj=model,
+                id="cachecore.E003",
+            )
+    except ConfigurationError:
+        pass  # E001 says so
+    try:
+        columns_of(model)
+    except ConfigurationError as error:
+        yield Error(f"{error}.", obj=model, id="cachecore.E006")
+    for names in declaration.fields:
+        yield from _check_lookup(model, names)
+    try:
+        policy = replace(Policy(), **declaration.options)
+        if declaration.ttl is not DEFAULT:
+            replace(policy, ttl=declaration.ttl)
+        if not isinstance(declaration.version, int | str | None):
+            raise ConfigurationError(f"cache_version must be an int, a str or None, not {declaration.version!r}")
+    except (ConfigurationError, TypeError) as error:
+        yield Error(f"{model._meta.label}: {error}.", obj=model, id="cachecore.E008")
+
+
+def _check_lookup(model: type[models.Model], names: tuple[str, ...]) -> Iterator[CheckMessage]:
+    if names == ("pk",):
+        return
+    label = f"{model._meta.label}: the cached lookup {' + '.join(map(str, names))}"
+    try:
+        columns = [column_named(model, name) for name in names]
+    except ConfigurationError as error:
+        yield Error(f"{error}.", obj=model, id="cachecore.E004")
+        return
+    for column in columns:
+        target = column
+        while target.is_relation:
+            target = target.target_field
+        if isinstance(target, models.JSONField | models.BinaryField | models.FileField | models.FloatField):
+            yield Error(
+                f"{label} uses {column.name}, and a {type(target).__name__} does not name a row.",
+                obj=model,
+                id="cachecore.E006",
+            )
+    if not _is_unique(model, {column.name for column in columns}):
+        yield Error(
+            f"{label} is not unique: it would return any one of several rows.",
+            hint="Make the field unique, or add a UniqueConstraint without condition over these fields.",
+            obj=model,
+            id="cachecore.E005",
+        )
+
+
+def _is_unique(model: type[models.Model], names: set[str]) -> bool:
+    """Whether the database keeps these fields unique together, by any constraint over some of them."""
+    unique: list[set[str]] = [{column.name} for column in model._meta.concrete_fields if column.unique]
+    unique.append({part.name for part in model._meta.pk_fields})
+    for owner in (model, *model._meta.all_parents):
+        unique.extend(set(together) for together in owner._meta.unique_together)
+        unique.extend(
+            set(constraint.fields)
+            for constraint in owner._meta.constraints
+            if isinstance(constraint, models.UniqueConstraint) and constraint.fields and constraint.condition is None
+        )
+    return any(one <= names for one in unique)
+
+
+def _check_other_managers(model: type[models.Model]) -> Iterator[CheckMessage]:
+    others = [one for one in model._meta.managers if not issubclass(_queryset_class(one), CacheQuerySet)]
+    for manager in others:
+        yield Warning(
+            f"{model._meta.label}.{manager.name}: update(), bulk_create() and bulk_update() of this manager's querysets "
+            "would not outdate cached rows.",
+            hint="Derive its queryset from CacheQuerySet.",
+            obj=model,
+            id="cachecore.W002",
+        )
+    if model is concrete(model) and not issubclass(_queryset_class(model._base_manager), CacheQuerySet):
+        yield Warning(
+            f"{model._meta.label}: bulk writes by way of related managers, such as parent.children.add(...), use the base "
+            "manager and would not outdate cached rows.",
+            hint='Set Meta.base_manager_name to the CacheManager, such as "objects".',
+            obj=model,
+            id="cachecore.W002",
+        )
+
+
+def _queryset_class(manager: Any) -> type:
+    found: type = getattr(manager, "_queryset_class", models.QuerySet)
+    return found

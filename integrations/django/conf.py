@@ -1,0 +1,135 @@
+"""The CACHECORE setting, and the caches made from it.
+
+CACHECORE = {
+    "default": {
+        "BACKEND": "memory",        # a name, or the dotted path of a factory
+        "LOCATION": "",             # a URL, where the backend has an address
+        "NAMESPACE": "shop",        # required: keeps this application's keys apart
+        "TTL": 300,                 # seconds; None: until evicted
+        "SECRET": None,             # bytes or str: keyed hashes
+        "OPTIONS": {},              # of the backend
+        "POLICY": {},               # fields of cachecore.Policy
+        "PROCESSES": None,          # 1 states that one process serves, so that "memory" keeps the promise
+    }
+}
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from cachecore.cache import Cache
+from cachecore.errors import ConfigurationError
+from cachecore.policy import Policy
+
+DEFAULT_CACHE = "default"
+
+KNOWN = frozenset({"BACKEND", "LOCATION", "NAMESPACE", "TTL", "SECRET", "OPTIONS", "POLICY", "PROCESSES"})
+
+
+def configured() -> Mapping[str, Mapping[str, Any]]:
+    """The setting, checked for its shape. Raises ConfigurationError naming what is wrong."""
+    value: object = getattr(settings, "CACHECORE", None)
+    example = 'such as {"default": {"BACKEND": "memory", "NAMESPACE": "shop"}}'
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"CACHECORE must be a dict of caches, {example}, not {value!r}")
+    if DEFAULT_CACHE not in value:
+        raise ConfigurationError(f'CACHECORE has no "default" cache, {example}; it has {list(value)!r}')
+    for alias, options in value.items():
+        if not isinstance(options, Mapping):
+            raise ConfigurationError(f"CACHECORE[{alias!r}] must be a dict, {example}, not {options!r}")
+        unknown = sorted(str(name) for name in options if name not in KNOWN)
+        if unknown:
+            raise ConfigurationError(
+                f"CACHECORE[{alias!r}] has no option {unknown[0]!r}; there are {', '.join(sorted(KNOWN))}"
+            )
+    return value
+
+
+def make_cache(alias: str) -> Cache:
+    """A new cache as CACHECORE[alias] says. Raises ConfigurationError naming the option and its value."""
+    caches = configured()
+    if alias not in caches:
+        raise ConfigurationError(f"CACHECORE has no cache {alias!r}; there are {', '.join(caches)}")
+    options = caches[alias]
+    try:
+        return _make(options)
+    except (ConfigurationError, TypeError) as error:
+        raise ConfigurationError(f"CACHECORE[{alias!r}]: {error}") from error
+
+
+def _make(options: Mapping[str, Any]) -> Cache:
+    for name in ("BACKEND", "NAMESPACE"):
+        if not isinstance(options.get(name), str) or not options[name]:
+            raise ConfigurationError(f"{name} must be a non-empty str, not {options.get(name)!r}")
+    secret = options.get("SECRET")
+    policy_options = options.get("POLICY") or {}
+    unknown = set(policy_options) - Policy.names()
+    if unknown:
+        raise ConfigurationError(f"POLICY has no field {min(unknown)!r}; there are {', '.join(sorted(Policy.names()))}")
+    return Cache(
+        location_of(options),
+        namespace=options["NAMESPACE"],
+        ttl=options.get("TTL", 300),
+        secret=secret.encode() if isinstance(secret, str) else secret,
+        options=options.get("OPTIONS") or {},
+        policy=Policy(**policy_options),
+    )
+
+
+def location_of(options: Mapping[str, Any]) -> str:
+    """The location the registry understands: a URL, ``name://`` or ``package.module:factory``."""
+    backend: str = options["BACKEND"]
+    location: str = options.get("LOCATION") or ""
+    if "." in backend and ":" not in backend:
+        module, _, factory = backend.rpartition(".")
+        return f"{module}:{factory}"
+    if ":" in backend:
+        return backend
+    if not location:
+        return f"{backend}://"
+    if "://" not in location:
+        raise ConfigurationError(f"LOCATION must be a URL such as {backend}://host:port, not {location!r}")
+    return location
+
+
+class Caches:
+    """The caches of this process, made when first asked for and again after the setting changed."""
+
+    def __init__(self) -> None:
+        self._caches: dict[str, Cache] = {}
+        self._lock = threading.Lock()
+        self.on_close: list[Callable[[], None]] = []
+        """Called when the caches are closed, so that what was built on them can be dropped."""
+
+    def __getitem__(self, alias: str) -> Cache:
+        cache = self._caches.get(alias)
+        if cache is None:
+            with self._lock:
+                cache = self._caches.get(alias)
+                if cache is None:
+                    cache = self._caches[alias] = make_cache(alias)
+        return cache
+
+    def close(self) -> None:
+        """Close all; the next use makes them anew."""
+        with self._lock:
+            caches, self._caches = self._caches, {}
+        for drop in self.on_close:
+            drop()
+        for cache in caches.values():
+            cache.close()
+
+
+caches = Caches()
+
+
+def _on_setting_changed(*, setting: str, **_: Any) -> None:
+    if setting == "CACHECORE":
+        caches.close()
+
+
+setting_changed.connect(_on_setting_changed, dispatch_uid="cachecore.settings")

@@ -1,0 +1,295 @@
+"""The protocol's moments on a Django database connection.
+
+Theory of operation
+-------------------
+Django has no hook before COMMIT and none after ROLLBACK, and ``on_commit`` is not enough: a foreign callback that raises
+first suppresses ours. So ``commit``, ``rollback``, ``close``, ``set_autocommit`` and ``savepoint_rollback`` are
+wrapped on each connection object. ``commit`` runs once per outermost atomic block, with the row locks held and before all
+on_commit callbacks, which is where PREPARE and COMPLETE belong.
+
+The state hangs on the connection and not on the thread or the context: an atomic block opened in one sync_to_async call is
+seen by other tasks of the same thread through the same connection.
+
+In a transaction a write only adds its keys to the unit of work. In autocommit each statement is a transaction of its
+own, and `ConnectionState.writing` surrounds it with PREPARE and COMPLETE; for save(), whose two ends are signals, there are
+`begin_statement` and `end_statement`.
+
+TestCase wraps each test in a transaction that is never committed. Its blocks are not counted: what happens inside them
+is the world, and a block of the test itself commits into it. Django does not tell when that happens, so it is
+found out at the next read or write (`settle`). When the world is rolled back every cached row is outdated.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachecore.cache import Cache
+from cachecore.errors import WriteRefused
+from cachecore.policy import Policy
+from cachecore.transaction import UnitOfWork
+
+_ATTRIBUTE = "_cachecore_state"
+
+
+class CommitRefused(DatabaseError, WriteRefused):
+    """The cache did not acknowledge PREPARE and the policy is "refuse": the transaction is rolled back.
+
+    It is a DatabaseError because only for that does Django's atomic roll back an error raised while committing.
+    """
+
+
+class _DirtyConnections:
+    """The connections with uncommitted writes of cached rows, in this process: while there is none, hits need not look."""
+
+    def __init__(self) -> None:
+        self._states: set[ConnectionState] = set()
+        self._lock = threading.Lock()
+        self.any = False
+
+    def update(self, state: "ConnectionState") -> None:
+        """Note whether ``state`` has uncommitted writes."""
+        with self._lock:
+            if state.units:
+                self._states.add(state)
+            else:
+                self._states.discard(state)
+            self.any = bool(self._states)
+
+
+dirty = _DirtyConnections()
+
+
+class ConnectionState:
+    """What the cache must know of one connection: the open transaction's writes, statements under way, open cursors."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self.units: dict[Cache, UnitOfWork] = {}
+        """The writes of the open transaction, by the cache they outdate."""
+        self._statements: list[tuple[object, UnitOfWork]] = []
+        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._outdate_world: Callable[[], None] | None = None
+        for name in ("commit", "rollback", "close", "set_autocommit", "savepoint_rollback", "chunked_cursor"):
+            wrapped = getattr(self, f"_{name}")(getattr(connection, name))
+            setattr(connection, name, wrapped)
+
+    # -- where are we ------------------------------------------------------------------------------
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a write now belongs to a transaction that somebody will end. Test cases' own blocks do not count."""
+        connection = self._connection
+        if connection.in_atomic_block:
+            return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+        return not connection.get_autocommit()
+
+    @property
+    def may_fill(self) -> bool:
+        """Whether a SELECT now sees what is committed at this moment and nothing else.
+
+        Not inside a transaction: its snapshot may be old and its own writes uncommitted. Not on SQLite while an
+        iterator() is open on the connection: its unfinished cursor keeps an old snapshot alive for all statements.
+        """
+        if self._connection.vendor == "sqlite" and len(self._cursors):
+            return False
+        return not self.in_transaction
+
+    def settle(self) -> None:
+        """Complete what a test's own block has committed into the world of its TestCase."""
+        if self.units and not self.in_transaction:
+            self._prepare()
+            self._complete()
+
+    # -- writes ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, cache: Cache, keys: Sequence[str], policy: Policy) -> Iterator[None]:
+        """Surround a statement that writes the rows of ``keys``. Raises CommitRefused before it by the policy."""
+        self.settle()
+        if self.in_transaction:
+            self._add(cache, keys, policy)
+            yield
+            return
+        unit = self._prepared(cache, keys, policy)
+        try:
+            yield
+        except (OperationalError, InterfaceError):
+            unit.end()  # the outcome is unknown: the holds expire by themselves
+            raise
+        except Exception:
+            unit.complete()  # it failed, but a part of several statements may have been committed
+            raise
+        unit.complete()
+
+    def begin_statement(self, owner: object, cache: Cache, keys: Sequence[str], policy: Policy) -> None:
+        """Before a statement that writes ``owner``'s row; `end_statement` with the same owner follows if it succeeds.
+
+        If it fails nobody tells us, and the hold expires by itself.
+        """
+        self.settle()
+        if self.in_transaction:
+            self._add(cache, keys, policy)
+        else:
+            self._statements = [(one, unit) for one, unit in self._statements if not unit.must_prepare_again()]
+            self._statements.append((owner, self._prepared(cache, keys, policy)))
+
+    def end_statement(self, owner: object) -> None:
+        """The statements begun for ``owner`` have been committed."""
+        for unit in [unit for one, unit in self._statements if one is owner]:
+            unit.complete()
+        self._statements = [(one, unit) for one, unit in self._statements if one is not owner]
+
+    def _prepared(self, cache: Cache, keys: Sequence[str], policy: Policy) -> UnitOfWork:
+        unit = cache.begin()
+        unit.add(keys, policy)
+        try:
+            unit.prepare()
+        except WriteRefused as error:
+            raise CommitRefused(str(error)) from error
+        return unit
+
+    def _add(self, cache: Cache, keys: Sequence[str], policy: Policy) -> None:
+        unit = self.units.get(cache)
+        if unit is None:
+            unit = self.units[cache] = cache.begin()
+            dirty.update(self)
+        unit.add(keys, policy)
+
+    # -- the ends of a transaction -----------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        try:
+            for unit in self.units.values():
+                unit.prepare()
+        except WriteRefused as error:
+            raise CommitRefused(str(error)) from error
+
+    def _take(self) -> list[UnitOfWork]:
+        units = list(self.units.values())
+        self.units.clear()
+        dirty.update(self)
+        return units
+
+    def _complete(self) -> None:
+        for unit in self._take():
+            unit.complete()
+
+    def _abandon(self) -> None:
+        for unit in self._take():
+            unit.rollback()
+
+    def _leave_to_expire(self) -> None:
+        for unit in self._take():
+            unit.end()
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        self._prepare()
+        try:
+            yield
+        except IntegrityError:
+            self._abandon()  # a deferred constraint: certainly not committed
+            raise
+        except BaseException:
+            self._leave_to_expire()  # COMMIT was sent and its outcome is unknown
+            raise
+        self._complete()
+
+    def _commit(self, original: Callable[[], None]) -> Callable[[], None]:
+        def commit() -> None:
+            # Inside an atomic block Django refuses to commit; then nothing may be ended here.
+            if not self.units or self._connection.in_atomic_block:
+                return original()
+            with self._committing():
+                return original()
+
+        return commit
+
+    def _set_autocommit(self, original: Callable[..., None]) -> Callable[..., None]:
+        def set_autocommit(autocommit: bool, *args: Any, **options: Any) -> None:
+            # Some databases commit an open transaction when autocommit is switched on.
+            if not self.units or not autocommit or self._connection.in_atomic_block:
+                return original(autocommit, *args, **options)
+            with self._committing():
+                return original(autocommit, *args, **options)
+
+        return set_autocommit
+
+    def _rollback(self, original: Callable[[], None]) -> Callable[[], None]:
+        def rollback() -> None:
+            # Inside an atomic block Django refuses to roll back; then nothing may be ended here.
+            if self._connection.in_atomic_block:
+                return original()
+            try:
+                original()
+            except BaseException:
+                self._leave_to_expire()
+                raise
+            self._abandon()
+            self._world_ended()
+
+        return rollback
+
+    def _close(self, original: Callable[[], None]) -> Callable[[], None]:
+        def close() -> None:
+            original()
+            # The database rolls back what was open, unless COMMIT was on its way.
+            self._leave_to_expire()
+
+        return close
+
+    def _savepoint_rollback(self, original: Callable[[str], None]) -> Callable[[str], None]:
+        def savepoint_rollback(sid: str) -> None:
+            original(sid)
+            # A savepoint of the test case itself: one test is over. The keys of the application's savepoints are kept.
+            if self._outdate_world is not None and not self.in_transaction:
+                self._world_ended()
+
+        return savepoint_rollback
+
+    def _chunked_cursor(self, original: Callable[[], Any]) -> Callable[[], Any]:
+        def chunked_cursor() -> Any:
+            cursor = original()
+            self._cursors.add(cursor)
+            return cursor
+
+        return chunked_cursor
+
+    # -- the world of a test case ------------------------------------------------------------------
+
+    def enter_world(self, outdate: Callable[[], None]) -> None:
+        """Remember to call ``outdate`` when the test case around us, if there is one, rolls back."""
+        if self._outdate_world is None and self._connection.in_atomic_block and not self.in_transaction:
+            self._outdate_world = outdate
+
+    def _world_ended(self) -> None:
+        outdate, self._outdate_world = self._outdate_world, None
+        self._leave_to_expire()
+        if outdate is not None:
+            outdate()
+
+
+def state_of(alias: str) -> ConnectionState:
+    """The state of this thread's connection to ``alias``."""
+    connection = connections[alias]
+    state: ConnectionState | None = connection.__dict__.get(_ATTRIBUTE)
+    return state or attach(connection)
+
+
+def attach(connection: BaseDatabaseWrapper) -> ConnectionState:
+    """Begin to watch a connection object; again is harmless."""
+    state: ConnectionState | None = connection.__dict__.get(_ATTRIBUTE)
+    if state is None:
+        state = ConnectionState(connection)
+        connection.__dict__[_ATTRIBUTE] = state
+    return state
+
+
+def on_connection_created(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Receiver of Django's signal: watch from the first statement on."""
+    attach(connection)

@@ -1,0 +1,344 @@
+"""The cached rows of one model in one database: what to ask, how to load it, and what comes back as an instance."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from cachecore.integrations.django.tracking import tracked_names
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import connections, models
+
+from cachecore.errors import UncacheableLookup
+from cachecore.integrations.django.conf import caches
+from cachecore.integrations.django.connection import ConnectionState, dirty, state_of
+from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
+from cachecore.integrations.django.rows import RowLayout
+from cachecore.unit import Unit
+
+logger = logging.getLogger("cachecore")
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """How a single-column lookup with a value of exactly this type becomes a key, without any further look at it."""
+
+    kind: type
+    key: Callable[[Any], str]
+    positions: tuple[int, ...] | None
+    """Where the row has the lookup's columns; None for the identity."""
+
+
+class ModelCache:
+    """The cached rows of a declared model in the database ``alias``. Made once per process and pair."""
+
+    def __init__(self, declaration: Declaration, alias: str) -> None:
+        self.declaration = declaration
+        self.model = declaration.model
+        self.alias = alias
+        self.cache = caches[declaration.cache]
+        self.layout = RowLayout(self.model, version=declaration.version)
+        self.identity = identity_names(self.model)
+        policy = replace(self.cache.policy, **declaration.options)
+        if declaration.ttl is not DEFAULT:
+            policy = replace(policy, ttl=declaration.ttl)
+        self.records = self.cache.entity(
+            declaration.concrete._meta.label,
+            self.layout.codec,
+            identity=self.identity,
+            lookups=declaration.lookups(),
+            alias=alias,
+            policy=policy,
+            ttl=policy.ttl,
+        )
+        self.policy = policy
+        self._named = {name: column for column in self.model._meta.concrete_fields for name in _names(column)}
+        if len(self.identity) == 1:
+            self._named["pk"] = self.model._meta.pk
+        self._lookup_names = {frozenset(names): names for names in self.records.entity.lookups}
+        self._read = self.records.read
+        self._instance_of_frozen = self.layout.instance_of_frozen
+        self.quick: Mapping[str, Quick] = dict(self._quick())
+        position = self.records.entity.position
+        self._snapshot = _getter([position[name] for name in tracked_names(self.model)])
+        self.is_current = True
+        """False once the settings have changed and another ModelCache stands for the same rows."""
+
+    # -- a hit in this process ---------------------------------------------------------------------
+
+    def hit(self, query: Mapping[str, Any]) -> Any:
+        """The instance, if an in-process cache has it and the question needs no second look; None otherwise.
+
+        It needs none when nothing cached is being written anywhere in this process and the value has precisely the type
+        of the one column that is asked for. This is the hot path: one key, two or three reads of a map, one instance.
+        """
+        if dirty.any or self._read is None or len(query) != 1:
+            return None
+        [(name, value)] = query.items()
+        quick = self.quick.get(name)
+        if quick is None or type(value) is not quick.kind:
+            return None
+        if quick.positions is None:
+            row = self.records.payload(quick.key(value))
+        else:
+            row = self.records.pointed_payload(quick.key(value), quick.positions)
+        if row is None:
+            return None
+        return self._instance_of_frozen(row, self.alias, self._snapshot(row))
+
+    # -- questions ---------------------------------------------------------------------------------
+
+    def _quick(self) -> Iterable[tuple[str, Quick]]:
+        entity = self.records.entity
+        for names in (self.identity, *entity.lookups):
+            if len(names) != 1:
+                continue
+            column = self._named[names[0]]
+            kind = _exact_type(column)
+            if kind is None:
+                continue
+            if names == self.identity:
+                quick = Quick(kind, entity.key, None)
+                spellings = {"pk", *_names(column)}
+            else:
+                quick = Quick(kind, entity.lookup_key[names], (entity.position[names[0]],))
+                spellings = _names(column)
+            for spelling in spellings:
+                yield spelling, quick
+                yield f"{spelling}__exact", quick
+
+    def question(self, query: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
+        """(columns, values) of a query such as ``{"slug": "oslo-no"}``, in the order in which they were declared.
+
+        Raises UncacheableLookup, which is a ValueError, for everything no key stands for.
+        """
+        asked: dict[str, Any] = {}
+        for name, value in query.items():
+            for column, meant in self._columns(name.removesuffix("__exact"), value, query):
+                if asked.setdefault(column, meant) != meant:
+                    raise UncacheableLookup(f"{self.model._meta.label}: {name}={value!r} contradicts the rest of the query")
+        names = frozenset(asked)
+        ordered = self.identity if names == frozenset(self.identity) else self._lookup_names.get(names)
+        if ordered is None:
+            raise self._uncacheable(query)
+        return ordered, tuple(asked[name] for name in ordered)
+
+    def _columns(self, name: str, value: Any, query: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+        """What one keyword of a query says: (column, its value); several for a composite primary key."""
+        if name == "pk" and len(self.identity) > 1:
+            return self._composite(value)
+        column = self._named.get(name)
+        if column is None:
+            raise self._uncacheable(query)
+        return [(column.attname, self.value(column, value))]
+
+    def _composite(self, value: Any) -> list[tuple[str, Any]]:
+        if isinstance(value, models.Model):
+            value = value.pk
+        if not isinstance(value, tuple | list) or len(value) != len(self.identity):
+            raise UncacheableLookup(
+                f"{self.model._meta.label}: the primary key is a tuple of {', '.join(self.identity)}, not {value!r}"
+            )
+        return [(name, self.value(self._named[name], part)) for name, part in zip(self.identity, value, strict=True)]
+
+    def _uncacheable(self, query: Mapping[str, Any]) -> UncacheableLookup:
+        known = ", ".join("+".join(names) for names in (("pk",), *self.records.entity.lookups))
+        return UncacheableLookup(
+            f"{self.model._meta.label} is not cached by {', '.join(query) or 'nothing'}, only by {known}; "
+            "just hit the database"
+        )
+
+    def value(self, column: Any, value: Any) -> Any:
+        """``value`` as the column holds it: an instance becomes its key, "42" becomes 42. Raises UncacheableLookup."""
+        where = f"{self.model._meta.label}.{column.name}"
+        target = column
+        while target.is_relation:
+            if isinstance(value, models.Model):
+                remote = target.remote_field.model
+                if not isinstance(value, remote._meta.concrete_model):
+                    raise UncacheableLookup(f"{where} is a {remote._meta.label}, not {value!r}")
+                value = getattr(value, target.target_field.attname)
+            target = target.target_field
+        if isinstance(value, models.Model):
+            # An instance stands for its primary key, as everywhere in Django.
+            if not column.primary_key or not isinstance(value, self.declaration.concrete):
+                raise UncacheableLookup(f"{where} cannot be {value!r}")
+            value = value.pk
+        if value is None:
+            raise UncacheableLookup(f"{where}=None names no row; just hit the database")
+        if hasattr(value, "resolve_expression"):
+            raise UncacheableLookup(f"{where} is compared with an expression; just hit the database")
+        try:
+            return target.to_python(value)
+        except (ValidationError, TypeError, ValueError) as error:
+            raise UncacheableLookup(f"{where} cannot be {value!r}: {error}") from error
+
+    # -- the database ------------------------------------------------------------------------------
+
+    def _select(self) -> Any:
+        manager = getattr(self.model, self.declaration.manager_name)
+        return self.layout.select(manager.get_queryset().using(self.alias).order_by())
+
+    def load(self, identities: Sequence[Any]) -> Iterable[Row]:
+        """The rows of these identities, in any order."""
+        if len(identities) == 1:
+            return list(self._select().filter(pk=identities[0]))
+        return self._in_batches("pk__in", identities, len(self.identity))
+
+    def query(self, names: tuple[str, ...]) -> Callable[[Row], Row | None]:
+        """The function that reads the row of one lookup. It raises MultipleObjectsReturned as ``get`` does."""
+
+        def query(values: Row) -> Row | None:
+            rows = list(self._select().filter(**dict(zip(names, values, strict=True)))[:2])
+            if len(rows) > 1:
+                raise self.model.MultipleObjectsReturned(
+                    f"get_from_cache() found more than one {self.model._meta.object_name} by {', '.join(names)}"
+                )
+            return rows[0] if rows else None
+
+        return query
+
+    def query_many(self, names: tuple[str, ...]) -> Callable[[Sequence[Row]], Iterable[Row]]:
+        """The function that reads the rows of many values of one lookup."""
+
+        def query_many(values: Sequence[Row]) -> Iterable[Row]:
+            if len(names) == 1:
+                return self._in_batches(f"{names[0]}__in", [value for (value,) in values], 1)
+            rows: list[Row] = []
+            for batch in self._batches(values, len(names)):
+                chosen = models.Q()
+                for value in batch:
+                    chosen |= models.Q(**dict(zip(names, value, strict=True)))
+                rows.extend(self._select().filter(chosen))
+            return rows
+
+        return query_many
+
+    def _in_batches(self, condition: str, values: Sequence[Any], parameters: int) -> list[Row]:
+        rows: list[Row] = []
+        for batch in self._batches(values, parameters):
+            rows.extend(self._select().filter(**{condition: batch}))
+        return rows
+
+    def _batches(self, values: Sequence[Any], parameters: int) -> Iterable[Sequence[Any]]:
+        """Slices small enough for what the database allows in one statement."""
+        limit = connections[self.alias].features.max_query_params
+        size = max(1, limit // parameters) if limit else len(values)
+        return (values[start : start + size] for start in range(0, len(values), size))
+
+    # -- the moment --------------------------------------------------------------------------------
+
+    def state(self) -> ConnectionState:
+        """The state of this thread's connection, up to date."""
+        state = state_of(self.alias)
+        state.settle()
+        state.enter_world(outdate_everything)
+        return state
+
+    def rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
+        """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
+        reasons = self.cache.statistics.miss_reasons
+        strange = reasons.get("identity", 0)
+        rows = self._rows(names, values)
+        if reasons.get("identity", 0) > strange:
+            _shout(f"{self.model._meta.label}: the cache held another row under the key of {values!r}; it was dropped")
+        return rows
+
+    def _rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
+        state = self.state()
+        unit: Unit | None = state.units.get(self.cache)
+        may_fill = state.may_fill
+        if names == self.identity:
+            identities = [value[0] if len(names) == 1 else value for value in values]
+            return self.records.get_many(identities, self.load, unit=unit, may_fill=may_fill)
+        query, many = self.query(names), self.query_many(names)
+        if len(values) == 1:
+            lookup = self.records.lookup_for(names, values[0])
+            return [self.records.find_by(lookup, query, self.load, unit=unit, may_fill=may_fill)]
+        return self.records.find_many(names, values, many, query, self.load, unit=unit, may_fill=may_fill)
+
+    def instance(self, row: Row) -> Any:
+        """The row as an instance, as if it had been loaded from the database."""
+        return self.layout.instance(row, self.alias, self._snapshot(row))
+
+    def key(self, identity: Row) -> str:
+        """The coherent key of the row whose identity columns have these values."""
+        return self.records.entity.key(identity[0] if len(identity) == 1 else identity)
+
+    def key_of_attributes(self, values: Row) -> str:
+        """Like `key`, for attributes of an instance, which may not have been converted yet: "42" for 42."""
+        return self.key(tuple(self.value(self._named[name], v) for name, v in zip(self.identity, values, strict=True)))
+
+    def invalidate(self, *identities: Any) -> None:
+        """Outdate these rows, or all, now. Raises BackendError."""
+        self.cache.invalidate(self.records, *identities)
+
+
+def _names(column: Any) -> set[str]:
+    return {column.name, column.attname}
+
+
+def _getter(positions: Sequence[int]) -> Callable[[Row], Any]:
+    if len(positions) == 1:
+        [position] = positions
+        return lambda row: (row[position],)
+    return itemgetter(*positions) if positions else lambda row: ()
+
+
+def _exact_type(column: Any) -> type | None:
+    """The type whose values a column compares as they are; None if each must be looked at."""
+    while column.is_relation:
+        column = column.target_field
+    if not type(column).to_python.__module__.startswith("django."):
+        return None
+    for field, kind in ((models.IntegerField, int), (models.CharField, str), (models.UUIDField, UUID)):
+        if isinstance(column, field):
+            return kind
+    return None
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+_model_caches: dict[tuple[type[models.Model], str], ModelCache] = {}
+_lock = threading.Lock()
+
+
+def model_cache(declaration: Declaration, alias: str) -> ModelCache:
+    """The ModelCache of a declaration and a database, made at its first use."""
+    place = declaration.model, alias
+    found = _model_caches.get(place)
+    if found is None:
+        made = ModelCache(declaration, alias)
+        with _lock:
+            found = _model_caches.setdefault(place, made)
+    return found
+
+
+def _drop_all() -> None:
+    """The caches are being closed: the next use of each model begins anew."""
+    with _lock:
+        for found in _model_caches.values():
+            found.is_current = False
+        _model_caches.clear()
+
+
+caches.on_close.append(_drop_all)
+
+
+def outdate_everything() -> None:
+    """Outdate every row that this process may have cached: the world of a test case is over."""
+    for found in list(_model_caches.values()):
+        found.invalidate()
+
+
+def _shout(message: str) -> None:
+    """Report stored data that cannot be: an error while developing, a line in the log otherwise."""
+    if settings.DEBUG:
+        raise ValueError(message)
+    logger.error(message)

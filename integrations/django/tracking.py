@@ -1,0 +1,105 @@
+"""Change tracking on Django instances: the snapshot of a cached model's lookup fields, in ``instance._state.cachecore``.
+
+Taken where Django builds an instance from a row, and again after a save or refresh. Deferred fields are never asked for.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db import models
+
+from cachecore import tracking
+from cachecore.errors import UncacheableLookup
+
+_NAMES = "_cachecore_tracked_names"
+_TAKE = "_cachecore_take_snapshot"
+
+
+def track(model: type[models.Model], names: Sequence[str]) -> None:
+    """Track these attributes of all instances of ``model`` loaded from now on; its subclasses inherit it."""
+    inherited = tracked_names(model)
+    together = tuple(dict.fromkeys((*inherited, *names)))
+    setattr(model, _NAMES, together)
+    setattr(model, _TAKE, staticmethod(tracking.taker(together)))
+    if not hasattr(model.from_db.__func__, "tracks"):  # type: ignore[attr-defined]
+        model.from_db = _tracking_from_db(model.from_db.__func__)  # type: ignore[attr-defined,method-assign,assignment]
+        model.refresh_from_db = _tracking_refresh(model.refresh_from_db)  # type: ignore[method-assign]
+
+
+def tracked_names(model: type[models.Model]) -> tuple[str, ...]:
+    """The tracked attributes of a model."""
+    names: tuple[str, ...] = getattr(model, _NAMES, ())
+    return names
+
+
+def _tracking_from_db(original: Callable[..., Any]) -> Any:
+    def from_db(cls: type[models.Model], db: str | None, field_names: Any, values: Any, **options: Any) -> models.Model:
+        instance: models.Model = original(cls, db, field_names, values, **options)
+        instance._state.cachecore = getattr(cls, _TAKE)(instance.__dict__)  # type: ignore[attr-defined]
+        return instance
+
+    from_db.tracks = original  # type: ignore[attr-defined]
+    return classmethod(from_db)
+
+
+def _tracking_refresh(original: Callable[..., None]) -> Callable[..., None]:
+    def refresh_from_db(self: models.Model, using: str | None = None, fields: Any = None, **options: Any) -> None:
+        original(self, using=using, fields=fields, **options)
+        refresh(self, fields)
+
+    return refresh_from_db
+
+
+def refresh(instance: models.Model, fields: Iterable[str] | None = None) -> None:
+    """Take the snapshot anew after the instance was saved or refreshed; ``fields`` None means all of them."""
+    names = tracked_names(type(instance))
+    if not names:
+        return
+    state: Any = instance._state
+    now: tracking.Snapshot = getattr(type(instance), _TAKE)(instance.__dict__)
+    before: tracking.Snapshot | None = getattr(state, "cachecore", None)
+    if fields is not None and before is not None:
+        fresh = {_attname(type(instance), field) for field in fields}
+        now = tuple(new if name in fresh else old for name, new, old in zip(names, now, before, strict=True))
+    state.cachecore = now
+
+
+def changed(instance: models.Model, field: str) -> bool:
+    """Whether a tracked field differs from its value when loaded or last saved."""
+    name = _tracked(instance, field)
+    snapshot = getattr(instance._state, "cachecore", None)
+    return name in tracking.changed(snapshot, tracked_names(type(instance)), instance.__dict__)
+
+
+def loaded_value(instance: models.Model, field: str) -> Any:
+    """A tracked field's value when loaded or last saved; None if it never was."""
+    name = _tracked(instance, field)
+    return tracking.old(getattr(instance._state, "cachecore", None), tracked_names(type(instance)), name)
+
+
+def _attname(model: type[models.Model], field: str) -> str:
+    by_name: Mapping[str, str] = {column.name: column.attname for column in model._meta.concrete_fields}
+    return by_name.get(field, field)
+
+
+def _tracked(instance: models.Model, field: str) -> str:
+    name = _attname(type(instance), field)
+    names = tracked_names(type(instance))
+    if name not in names:
+        raise UncacheableLookup(
+            f"{instance._meta.label}.{field} is not tracked, only {', '.join(names) or 'nothing'}: "
+            "name it in cache_fields"
+        )
+    return name
+
+
+class ChangeTracking:
+    """A mixin for models: ``instance.has_changed("slug")`` and ``instance.old_value("slug")`` for the fields of lookups."""
+
+    def has_changed(self, field: str) -> bool:
+        """Whether the field differs from what was loaded or last saved; False for an unsaved instance."""
+        return changed(self, field)  # type: ignore[arg-type]
+
+    def old_value(self, field: str) -> Any:
+        """The field's value as loaded or last saved; None for an unsaved instance."""
+        return loaded_value(self, field)  # type: ignore[arg-type]
