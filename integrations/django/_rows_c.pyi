@@ -4,15 +4,8 @@ from collections.abc import Callable, Sequence
 
 from django.db.models import Model
 
-from cachecore.codec import Column, Row
+from cachecore.codec import Column, Dump, Load, Row
+from cachecore.integrations.django._rows_py import MakeInstance
 
-class InstanceMaker:
-    def __init__(
-        self,
-        model: type[Model],
-        attnames: Sequence[str],
-        revivers: Sequence[tuple[int, Callable[[object], object]]],
-    ) -> None: ...
-    def __call__(self, row: Row, alias: str | None, tracked: tuple[object, ...] | None) -> Model: ...
-
-def exact_test(columns: Sequence[Column]) -> Callable[[Row], bool]: ...
+def instance_maker(model: type[Model], attnames: Sequence[str], loads: Sequence[tuple[int, Load]]) -> MakeInstance: ...
+def freezer(columns: Sequence[Column], dumps: Sequence[tuple[int, Dump]]) -> Callable[[Row], Row | None]: ...

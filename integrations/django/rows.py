@@ -10,7 +10,7 @@ Python are stored by the contract of Django's serializers: value_to_string write
 is read back once before its text is stored, so a field that does not keep that contract is refused, and never returns
 another value than the database would.
 
-The instance maker and the test for exact rows come compiled or in pure Python; `implementation` says which.
+The instance maker and the freezer of exact rows come compiled or in pure Python; `implementation` says which.
 """
 
 import datetime
@@ -26,24 +26,25 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
-from cachecore.codec import Column, Row, RowCodec
+from cachecore.codec import Column, Load, Row, RowCodec
 from cachecore.errors import ConfigurationError, CorruptEntry, UnsupportedValue
+from cachecore.integrations.django._rows_py import MakeInstance
 
 implementation: Literal["cython", "python"]
 
 if TYPE_CHECKING:
-    from cachecore.integrations.django._rows_py import InstanceMaker, exact_test
+    from cachecore.integrations.django._rows_py import freezer, instance_maker
 else:
     _wanted = environ.get("CACHECORE_IMPLEMENTATION", "")
     if _wanted not in ("", "cython", "python"):
         raise ConfigurationError(f"CACHECORE_IMPLEMENTATION must be cython, python or unset, not {_wanted!r}")
     if _wanted == "python":
-        from cachecore.integrations.django._rows_py import InstanceMaker, exact_test
+        from cachecore.integrations.django._rows_py import freezer, instance_maker
 
         implementation = "python"
     else:
         try:
-            from cachecore.integrations.django._rows_c import InstanceMaker, exact_test
+            from cachecore.integrations.django._rows_c import freezer, instance_maker
 
             implementation = "cython"
         except ImportError as error:
@@ -51,7 +52,7 @@ else:
                 raise ConfigurationError(
                     f"CACHECORE_IMPLEMENTATION is cython, but the compiled rows cannot be imported: {error}"
                 ) from error
-            from cachecore.integrations.django._rows_py import InstanceMaker, exact_test
+            from cachecore.integrations.django._rows_py import freezer, instance_maker
 
             implementation = "python"
 
@@ -109,9 +110,9 @@ class RowLayout:
     codec: RowCodec
     uses_from_db: bool
     """Whether instances are built by model.from_db, with __init__ and its signals."""
-    instance: Callable[[Row, str | None, tuple[object, ...] | None], models.Model]
+    instance: MakeInstance
     """Builds an instance of a row, which it does not copy: the row's lists and dicts become the instance's."""
-    instance_of_frozen: Callable[[Row, str | None, tuple[object, ...] | None], models.Model]
+    instance_of_frozen: MakeInstance
     """Builds an instance of a frozen row (codec.freeze, codec.decode_frozen), sharing nothing mutable with it; faster
     than thawing first. Raises CorruptEntry as codec.thaw does."""
 
@@ -132,9 +133,9 @@ class RowLayout:
         texts = {column.name: _text_functions(field) for column, field in fields if column.kind == "text"}
         self.model = model
         self.attnames = tuple(column.name for column in columns)
-        self.codec = RowCodec(columns, version=version, texts=texts, is_exact=exact_test(columns))
+        self.codec = RowCodec(columns, version=version, texts=texts, freezer=freezer)
         self.uses_from_db = _needs_from_db(model, self.attnames) if from_db is None else from_db
-        maker = _FromDb if self.uses_from_db else InstanceMaker
+        maker = _from_db_maker if self.uses_from_db else instance_maker
         self.instance = maker(model, self.attnames, ())
         self.instance_of_frozen = maker(model, self.attnames, self.codec.loads)
         self._values: Callable[[dict[str, Any]], Any] = itemgetter(*self.attnames)
@@ -165,29 +166,23 @@ class RowLayout:
         return queryset.values_list(*self.attnames)
 
 
-class _FromDb:
-    """Builds instances as a queryset does."""
+def _from_db_maker(
+    model: type[models.Model], attnames: Sequence[str], loads: Sequence[tuple[int, Load]]
+) -> MakeInstance:
+    """As instance_maker, but building instances as a queryset does."""
 
-    def __init__(
-        self,
-        model: type[models.Model],
-        attnames: Sequence[str],
-        revivers: Sequence[tuple[int, Callable[[Any], object]]],
-    ) -> None:
-        self._model = model
-        self._attnames = tuple(attnames)
-        self._revivers = tuple(revivers)
-
-    def __call__(self, row: Row, alias: str | None, tracked: tuple[object, ...] | None) -> models.Model:
-        if len(row) != len(self._attnames):
-            raise UnsupportedValue(f"a row of {len(row)} values for {len(self._attnames)} fields")
+    def make(row: Row, alias: str | None, tracked: tuple[object, ...] | None) -> models.Model:
+        if len(row) != len(attnames):
+            raise UnsupportedValue(f"a row of {len(row)} values for {len(attnames)} fields")
         values = list(row)
-        for position, revive in self._revivers:
+        for position, load in loads:
             if values[position] is not None:
-                values[position] = revive(values[position])
-        instance = self._model.from_db(alias, self._attnames, values)
+                values[position] = load(values[position])
+        instance = model.from_db(alias, attnames, values)
         instance._state.cachecore = tracked  # type: ignore[attr-defined]
         return instance
+
+    return make
 
 
 def _text_functions(field: AnyField) -> tuple[Callable[[object], str], Callable[[str], object]]:
@@ -218,9 +213,9 @@ def _value_field(field: AnyField) -> AnyField:
     """The field that decides the values: the target of a relation, what a generated column is."""
     while True:
         if isinstance(field, models.ForeignKey):
-            field = cast("AnyField", field.target_field)
+            field = field.target_field
         elif isinstance(field, models.GeneratedField):
-            field = field.output_field
+            field = cast("AnyField", field.output_field)
         else:
             return field
 

@@ -1,0 +1,35 @@
+"""Settings of the Django project that the tests run in: SQLite files in WAL mode, as several threads need them."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# A file, because threads cannot share a database in memory; every run has its own.
+_TEST_DATABASE = Path(tempfile.gettempdir()) / f"cachecore-tests-{os.getpid()}.sqlite3"
+
+SECRET_KEY = "only for tests"
+USE_TZ = True
+ROOT_URLCONF = "tests.geo_app.urls"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "cachecore.integrations.django",
+    "tests.django_app",
+    "tests.geo_app",
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "TEST": {"NAME": str(_TEST_DATABASE)},
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+        },
+    },
+    "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+}
+CACHECORE = {"default": {"BACKEND": "memory", "NAMESPACE": "tests", "PROCESSES": 1}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
