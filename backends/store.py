@@ -5,8 +5,7 @@ ConfigurationError if that cannot be had. Unset or empty: the compiled one if it
 and what it evicts is the same; ``implementation`` says which it is. ``_store_py`` documents both.
 """
 
-from os import environ
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cachecore.backends._store_py import (
     DEFAULT_MAX_BYTES,
@@ -16,7 +15,7 @@ from cachecore.backends._store_py import (
     POLICIES,
     StoreStats,
 )
-from cachecore.errors import ConfigurationError
+from cachecore.compiled import Implementation, choose
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
@@ -29,28 +28,10 @@ __all__ = [
     "implementation",
 ]
 
-implementation: Literal["cython", "python"]
+implementation: Implementation
 
 if TYPE_CHECKING:
     from cachecore.backends._store_py import Store
 else:
-    _wanted = environ.get("CACHECORE_IMPLEMENTATION", "")
-    if _wanted not in ("", "cython", "python"):
-        raise ConfigurationError(f"CACHECORE_IMPLEMENTATION must be cython, python or unset, not {_wanted!r}")
-    if _wanted == "python":
-        from cachecore.backends._store_py import Store
-
-        implementation = "python"
-    else:
-        try:
-            from cachecore.backends._store_c import Store
-
-            implementation = "cython"
-        except ImportError as error:
-            if _wanted == "cython":
-                raise ConfigurationError(
-                    f"CACHECORE_IMPLEMENTATION is cython, but the compiled store cannot be imported: {error}"
-                ) from error
-            from cachecore.backends._store_py import Store
-
-            implementation = "python"
+    _module, implementation = choose("cachecore.backends._store_c", "cachecore.backends._store_py")
+    Store = _module.Store

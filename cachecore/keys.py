@@ -24,36 +24,20 @@ ConfigurationError if that cannot be had. Unset or empty: the compiled one if it
 the same; `implementation` says which it is.
 """
 
-from os import environ
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cachecore._keys_py import KeyValue
-from cachecore.errors import ConfigurationError
+from cachecore.compiled import Implementation, choose
 
 __all__ = ["IdentityMaker", "KeyMaker", "KeyValue", "implementation", "make_key", "make_keys"]
 
-implementation: Literal["cython", "python"]
+implementation: Implementation
 
 if TYPE_CHECKING:
     from cachecore._keys_py import IdentityMaker, KeyMaker, make_key, make_keys
 else:
-    _wanted = environ.get("CACHECORE_IMPLEMENTATION", "")
-    if _wanted not in ("", "cython", "python"):
-        raise ConfigurationError(f"CACHECORE_IMPLEMENTATION must be cython, python or unset, not {_wanted!r}")
-    if _wanted == "python":
-        from cachecore._keys_py import IdentityMaker, KeyMaker, make_key, make_keys
-
-        implementation = "python"
-    else:
-        try:
-            from cachecore._keys_c import IdentityMaker, KeyMaker, make_key, make_keys
-
-            implementation = "cython"
-        except ImportError as error:
-            if _wanted == "cython":
-                raise ConfigurationError(
-                    f"CACHECORE_IMPLEMENTATION is cython, but the compiled module cannot be imported: {error}"
-                ) from error
-            from cachecore._keys_py import IdentityMaker, KeyMaker, make_key, make_keys
-
-            implementation = "python"
+    _module, implementation = choose("cachecore._keys_c", "cachecore._keys_py")
+    IdentityMaker = _module.IdentityMaker
+    KeyMaker = _module.KeyMaker
+    make_key = _module.make_key
+    make_keys = _module.make_keys

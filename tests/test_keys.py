@@ -848,7 +848,7 @@ def test_a_missing_compiled_module_is_an_error_only_if_it_was_wanted(tmp_path: P
     package = tmp_path / "cachecore"
     package.mkdir()
     (package / "__init__.py").touch()
-    for name in ("errors.py", "keys.py", "_keys_py.py"):
+    for name in ("compiled.py", "errors.py", "keys.py", "_keys_py.py"):
         (package / name).write_bytes((ROOT / "cachecore" / name).read_bytes())
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "CACHECORE_IMPLEMENTATION": wanted}
     program = "from cachecore import keys; print(keys.implementation)"

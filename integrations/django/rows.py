@@ -19,42 +19,25 @@ import uuid
 from collections.abc import Callable, Sequence
 from inspect import getattr_static
 from operator import itemgetter
-from os import environ
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
 from cachecore.codec import Column, Load, Row, RowCodec
+from cachecore.compiled import Implementation, choose
 from cachecore.errors import ConfigurationError, CorruptEntry, UnsupportedValue
 from cachecore.integrations.django._rows_py import MakeInstance
 
-implementation: Literal["cython", "python"]
+implementation: Implementation
 
 if TYPE_CHECKING:
     from cachecore.integrations.django._rows_py import freezer, instance_maker
 else:
-    _wanted = environ.get("CACHECORE_IMPLEMENTATION", "")
-    if _wanted not in ("", "cython", "python"):
-        raise ConfigurationError(f"CACHECORE_IMPLEMENTATION must be cython, python or unset, not {_wanted!r}")
-    if _wanted == "python":
-        from cachecore.integrations.django._rows_py import freezer, instance_maker
-
-        implementation = "python"
-    else:
-        try:
-            from cachecore.integrations.django._rows_c import freezer, instance_maker
-
-            implementation = "cython"
-        except ImportError as error:
-            if _wanted == "cython":
-                raise ConfigurationError(
-                    f"CACHECORE_IMPLEMENTATION is cython, but the compiled rows cannot be imported: {error}"
-                ) from error
-            from cachecore.integrations.django._rows_py import freezer, instance_maker
-
-            implementation = "python"
+    _module, implementation = choose("cachecore.integrations.django._rows_c", "cachecore.integrations.django._rows_py")
+    freezer = _module.freezer
+    instance_maker = _module.instance_maker
 
 AnyField: TypeAlias = "models.Field[Any, Any]"
 
