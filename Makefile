@@ -1,6 +1,6 @@
 # Forwards to ./run; arguments go into ARGS: make test ARGS="-k keys".
-demo test check bench help:
+demo test check bench explore help:
 	@./run $@ $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test check bench help
+.PHONY: demo test check bench explore help

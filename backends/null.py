@@ -7,7 +7,6 @@ from typing import Any
 from cachecore.entries import Entry, Grant, Hold, Value
 from cachecore.errors import ConfigurationError
 
-
 # As if a writer were always in flight: readers ask the database, wait for nobody and fill nothing.
 _HELD = Hold(((b"\0" * 8, math.inf),))
 

@@ -20,7 +20,7 @@ from cachecore.errors import BackendError, ClosedError, ConfigurationError, Inva
 from cachecore.events import Event, Failure, Hooks
 from cachecore.keys import make_key
 from cachecore.policy import Policy, Ttl, lifetime
-from cachecore.records import AsyncRecords, Records
+from cachecore.records import AsyncRecords, Records, RowLoader
 from cachecore.registry import make_backend
 from cachecore.statistics import Statistics
 from cachecore.transaction import AsyncUnitOfWork, UnitOfWork
@@ -170,12 +170,15 @@ class Cache(_CacheBase):
         version: int | str | None = None,
         alias: str = "default",
         policy: Policy | None = None,
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
-        query: Callable[[tuple[Any, ...]], Sequence[object] | None] | None = None,
+        load: RowLoader | None = None,
+        query: Callable[[dict[str, Any]], Sequence[object] | None] | None = None,
     ) -> Records:
         """Declare a cached record type and return the access to its rows; see `Entity` for the arguments.
 
-        ``load`` reads the rows of a list of identities, ``query`` the row of one lookup; both may be given per call.
+        ttl: seconds or timedelta that rows live, ``math.inf`` until evicted; None means the policy's, or the cache's.
+        policy: for this entity; None means the cache's.
+        load: a list of identities to their rows, in any order; may be given per call instead.
+        query: a dict of columns and values, one of the lookups, to the row or None; may be given per call instead.
         Raises ConfigurationError for a column that does not exist or cannot be stored.
         """
         entity = self._entity(name, columns, identity, lookups, ttl, version, alias, policy)
@@ -225,7 +228,7 @@ class Cache(_CacheBase):
         return [key for key, stored in zip(values, done, strict=True) if not stored]
 
     def delete(self, key: str, version: int | str | None = None) -> bool:
-        """Remove a value; whether there was one. Raises BackendError."""
+        """Remove a value; whether there was one, or a creator at work, who then stores none. Raises BackendError."""
         return self.delete_many([key], version) == 1
 
     def delete_many(self, keys: Iterable[str], version: int | str | None = None) -> int:
@@ -312,7 +315,7 @@ class AsyncCache(_CacheBase):
         alias: str = "default",
         policy: Policy | None = None,
         load: Callable[[Sequence[Any]], Any] | None = None,
-        query: Callable[[tuple[Any, ...]], Any] | None = None,
+        query: Callable[[dict[str, Any]], Any] | None = None,
     ) -> AsyncRecords:
         """Declare a cached record type and return the access to its rows. See `Cache.entity`."""
         entity = self._entity(name, columns, identity, lookups, ttl, version, alias, policy)
@@ -358,7 +361,7 @@ class AsyncCache(_CacheBase):
         return [key for key, stored in zip(values, done, strict=True) if not stored]
 
     async def delete(self, key: str, version: int | str | None = None) -> bool:
-        """Remove a value; whether there was one. Raises BackendError."""
+        """Remove a value; whether there was one, or a creator at work, who then stores none. Raises BackendError."""
         return await self.delete_many([key], version) == 1
 
     async def delete_many(self, keys: Iterable[str], version: int | str | None = None) -> int:

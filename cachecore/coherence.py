@@ -32,10 +32,11 @@ never yield in ``finally``; hold no lock across a yield. Being closed is a crash
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from cachecore.entries import Entry, Grant, Hold, Lease, Unusable, Value
-from cachecore.errors import BackendError, CorruptEntry, UnsupportedValue, WriteRefused
+from cachecore.errors import BackendError, BackendTimeout, CorruptEntry, UnsupportedValue, WriteRefused
 from cachecore.events import Failure, Filled, FillRefused, Held, Hit, Invalidated, Miss, MissReason
 from cachecore.operations import (
     Abandon,
@@ -110,7 +111,7 @@ def fetch(
     may_fill: bool = True,
     written: Callable[[str], bool] = nothing_written,
 ) -> Generator[Operation, Any, dict[str, Row]]:
-    """The rows under ``keys`` (key -> identity), from the cache or by one Load; a key whose row does not exist is absent.
+    """The rows under ``keys`` (key -> identity), from the cache or by one Load; a key without a row is absent.
 
     ``token`` is random and this call's own. ``may_fill`` is False where a statement could see an old snapshot or
     uncommitted data. ``written`` tells which keys this transaction has written: those are read from the database.
@@ -138,16 +139,16 @@ def fetch(
 def _acquire(
     subject: Subject, reading: _Reading, wanted: Sequence[str], token: bytes
 ) -> Generator[Operation, Any, None]:
-    """Sort ``wanted`` into hits and misses, get leases for what may be filled, wait a little for other readers' fills."""
+    """Sort ``wanted`` into hits and misses, leave leases for what may be filled, wait a little for others' fills."""
     policy = subject.policy
     head = [] if subject.epoch_key is None else [subject.epoch_key]
     waited, pause = 0.0, policy.lease_poll
-    while True:
+    for look in count():
         replies: list[Entry | Grant] = yield Acquire([*head, *wanted], token, policy.lease_ttl)
         bulk_write_in_flight = False
         if head:
             bulk_write_in_flight = isinstance(replies[0], Hold)
-            reading.stamp = yield from _renewed_stamp(subject, replies[0], token)
+            reading.stamp = yield from _renewed_stamp(subject, replies[0], token, look)
         else:
             reading.stamp = subject.fingerprint
         outdated, waiting = _sort(subject, reading, zip(wanted, replies[len(head) :], strict=True))
@@ -184,15 +185,20 @@ def _stamp(subject: Subject, epoch: Entry | Grant | None) -> bytes | None:
 
 
 def _renewed_stamp(
-    subject: Subject, epoch: Entry | Grant, token: bytes
+    subject: Subject, epoch: Entry | Grant, token: bytes, look: int
 ) -> Generator[Operation, Any, bytes | None]:
-    """Like `_stamp`, but begins a new epoch where there is none. Its random value is the reader's own token."""
+    """Like `_stamp`, but begins a new epoch where there is none.
+
+    Its value is the reader's own random token and the number of its look: a reader who waits may begin two epochs, and
+    the second must not bring back what was read under the first.
+    """
     assert subject.epoch_key is not None
     if isinstance(epoch, Unusable) and epoch.reason == "corrupt":
         [epoch] = yield Displace([(subject.epoch_key, epoch)], token, subject.policy.lease_ttl)
     if isinstance(epoch, Grant):
-        [began] = yield Fill([(subject.epoch_key, epoch.token, Value(b"", token), 0)], None)
-        return token + subject.fingerprint if began else None
+        begun = Value(b"", token + look.to_bytes(2, "big"))
+        [stored] = yield Fill([(subject.epoch_key, epoch.token, begun, 0)], None)
+        return begun.stamp + subject.fingerprint if stored else None
     return _stamp(subject, epoch)
 
 
@@ -294,7 +300,7 @@ def _settle(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a pointer says: this lookup is the row of ``identity``, whose lookup columns the database spells ``spelling``."""
+    """What a pointer says: the lookup is the row of ``identity``, whose columns the database spells ``spelling``."""
 
     identity: Any
     spelling: tuple[object, ...]
@@ -462,19 +468,29 @@ def begin_write(
 
     None means that it was not acknowledged and the policy bears it. Raises WriteRefused where the policy does not.
     """
-    started: float = yield Now()
-    try:
-        yield PlaceHold(keys, token, policy.hold_ttl)
-    except BackendError as error:
-        yield Note(Failure(entity, "hold", error))
-        if policy.unreachable == "refuse":
-            raise WriteRefused(
-                f"the cache did not acknowledge that {len(keys)} entries are about to be outdated, and the policy is "
-                f'unreachable="refuse": nothing was committed ({error})'
-            ) from error
-        return None
-    yield Note(Held(entity, keys))
-    return started + policy.hold_ttl - policy.commit_margin
+    failure: BackendError | None = None
+    # An acknowledgement may come so late that the hold is about to end: then once more.
+    for _ in range(2):
+        started: float = yield Now()
+        try:
+            yield PlaceHold(keys, token, policy.hold_ttl)
+        except BackendError as error:
+            failure = error
+            break
+        prepare_by = started + policy.hold_ttl - policy.commit_margin
+        acknowledged: float = yield Now()
+        if acknowledged < prepare_by:
+            yield Note(Held(entity, keys))
+            return prepare_by
+        failure = BackendTimeout(f"a hold of {policy.hold_ttl:g} s was acknowledged after {acknowledged - started:g} s")
+    assert failure is not None
+    yield Note(Failure(entity, "hold", failure))
+    if policy.unreachable == "refuse":
+        raise WriteRefused(
+            f"the cache did not acknowledge that {len(keys)} entries are about to be outdated, and the policy is "
+            f'unreachable="refuse": nothing was committed ({failure})'
+        ) from failure
+    return None
 
 
 def finish_write(

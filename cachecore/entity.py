@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Union, cast, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from cachecore.codec import Column, RowCodec
 from cachecore.column_values import base_value
@@ -86,10 +86,18 @@ class Entity:
         names = self.identity
         if len(names) == 1:
             return self._typed(names[0], identity)
-        parts = cast("tuple[Any, ...]", identity) if isinstance(identity, tuple) else ()
+        parts: tuple[Any, ...] = identity if type(identity) is tuple else ()  # pyright: ignore[reportUnknownVariableType]
         if len(parts) != len(names):
             raise UncacheableLookup(f"{self.name} is identified by a tuple ({', '.join(names)}), not by {identity!r}")
         return self.typed(names, parts)
+
+    def typed_identities(self, identities: Iterable[Any]) -> list[Any]:
+        """Like `typed_identity`, for many."""
+        if len(self.identity) != 1:
+            return [self.typed_identity(identity) for identity in identities]
+        name = self.identity[0]
+        kind: Any = self.codec.columns[self.position[name]].type
+        return [identity if type(identity) is kind else self._typed(name, identity) for identity in identities]
 
     def _typed(self, name: str, value: Any) -> Any:
         column = self.codec.columns[self.position[name]]

@@ -123,7 +123,7 @@ def held(entry: Entry | None, token: bytes, deadline: float, now: float) -> Hold
 
 
 def completed(entry: Entry | None, token: bytes, now: float, value: Value | None = None) -> Entry | None:
-    """The entry after COMPLETE: others' hold; else ``value`` if the hold was this writer's alone all the time, or nothing."""
+    """The entry after COMPLETE: the others' hold; else ``value`` if the hold was never shared; else nothing."""
     others = _others(entry, token, now)
     if others:
         return Hold(others, shared=True)

@@ -76,11 +76,12 @@ class Hooks:
     """The subscribers of one cache. False while there are none, so that the hot path can skip building events."""
 
     def __init__(self) -> None:
-        self._subscribers: tuple[Callable[[Event], None], ...] = ()
+        self.subscribers: tuple[Callable[[Event], None], ...] = ()
+        """Empty while nobody listens."""
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
-        return bool(self._subscribers)
+        return bool(self.subscribers)
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call ``subscriber`` with every event from now on; returns the function that ends it.
@@ -89,17 +90,17 @@ class Hooks:
         """
         subscription = partial(subscriber)  # an object of its own, whoever else subscribes the same function
         with self._lock:
-            self._subscribers = (*self._subscribers, subscription)
+            self.subscribers = (*self.subscribers, subscription)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._subscribers = tuple([one for one in self._subscribers if one is not subscription])
+                self.subscribers = tuple([one for one in self.subscribers if one is not subscription])
 
         return unsubscribe
 
     def emit(self, event: Event) -> None:
         """Tell every subscriber; never raises."""
-        for subscriber in self._subscribers:
+        for subscriber in self.subscribers:
             try:
                 subscriber(event)
             except Exception:

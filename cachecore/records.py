@@ -22,30 +22,36 @@ from cachecore.value_codec import ValueCodec
 REMEMBERED_CLAIMS = 10_000
 """How many pointers of an entity a process remembers in front of a shared cache."""
 
+RowLoader = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
+"""Reads the rows of a list of identities."""
+RowQuery = Callable[[tuple[Any, ...]], Sequence[object] | None]
+"""Reads the row of one known lookup, whose values it is given in the order of the declaration."""
+
 _CLAIMS = ValueCodec()
 
 
-def dump_claim(claim: Claim) -> tuple[object, int]:
-    """A claim as (bytes, weight in bytes)."""
-    payload = _CLAIMS.encode((claim.identity, claim.spelling))
+def dump_claim(asked: tuple[object, ...], claim: Claim) -> tuple[object, int]:
+    """A claim as (bytes, weight in bytes): identity, spelling, and what was asked where that is spelled differently."""
+    parts = (claim.identity, claim.spelling) if claim.spelling == asked else (claim.identity, claim.spelling, asked)
+    payload = _CLAIMS.encode(parts)
     return payload, len(payload)
 
 
-def load_claim(payload: object) -> Claim:
-    """A claim from `dump_claim`'s bytes; raises CorruptEntry."""
+def load_claim(asked: tuple[object, ...], payload: object) -> Claim:
+    """A claim from `dump_claim`'s bytes; raises CorruptEntry, also for a claim about something else than ``asked``."""
     decoded = _CLAIMS.decode(payload) if isinstance(payload, bytes) else None
-    parts = cast("tuple[object, ...]", decoded) if isinstance(decoded, tuple) else ()
-    if len(parts) != 2 or not isinstance(parts[1], tuple):
-        raise CorruptEntry("not a pointer")
+    parts = list(cast("tuple[object, ...]", decoded)) if isinstance(decoded, tuple) else []
+    if len(parts) not in (2, 3) or not isinstance(parts[1], tuple) or parts[-1] != asked:
+        raise CorruptEntry("not a pointer for this lookup")
     return Claim(parts[0], cast("tuple[object, ...]", parts[1]))
 
 
-def freeze_claim(claim: Claim) -> tuple[object, int]:
+def freeze_claim(asked: tuple[object, ...], claim: Claim) -> tuple[object, int]:
     """A claim as (itself, weight in bytes), for a backend that keeps objects."""
-    return claim, dump_claim(claim)[1]
+    return claim, dump_claim(asked, claim)[1]
 
 
-def thaw_claim(payload: object) -> Claim:
+def thaw_claim(asked: tuple[object, ...], payload: object) -> Claim:
     """A claim from `freeze_claim`'s payload; raises CorruptEntry."""
     if not isinstance(payload, Claim):
         raise CorruptEntry("not a pointer")
@@ -65,8 +71,8 @@ class _Records:
         query: Callable[..., Any] | None,
     ) -> None:
         self.entity = entity
-        self._hooks = hooks
-        self._statistics = statistics
+        self.hooks = hooks
+        self.statistics = statistics
         self._load = load
         self._query = query
         keeps_objects: bool = backend.keeps_objects
@@ -87,6 +93,8 @@ class _Records:
         # A local backend holds the pointers itself.
         self._claims: dict[str, Claim] | None = None if keeps_objects else {}
         self._claims_lock = threading.Lock()
+        self._positions = {lookup: [entity.position[name] for name in lookup] for lookup in entity.lookups}
+        self._epoch_key = entity.epoch_key
         self._current: tuple[object, bytes] = (None, b"")
         """The epoch last seen and the stamp that rows have under it."""
 
@@ -96,42 +104,56 @@ class _Records:
             self.read = _closed
 
     def payload(self, key: str) -> Any:
-        """The payload of a hit in a local backend, or None: not a hit, or not that simple.
+        """The payload of a hit in a local backend, or None: not a hit, or not that simple."""
+        payload = self._believed(key)
+        if payload is not None:
+            self._count_hit(key)
+        return payload
 
-        This is the read of the protocol in straight code: a Value under the current epoch and schema.
-        """
-        assert self.read is not None
-        entry = self.read(key)
+    def pointed_payload(self, pointer: str, positions: Sequence[int]) -> Any:
+        """Like `payload`, by way of a pointer whose claim the row confirms; ``positions`` are those of its columns."""
+        read: Any = self.read
+        entry = read(pointer)
+        if type(entry) is not Value or type(entry.payload) is not Claim:
+            return None
+        claim = entry.payload
+        key = self.entity.key(claim.identity)
+        payload = self._believed(key)
+        if payload is None:
+            return None
+        for position, spelled in zip(positions, claim.spelling, strict=True):
+            if payload[position] != spelled:
+                return None
+        self._count_hit(key)
+        return payload
+
+    def _believed(self, key: str) -> Any:
+        """The read of the protocol in straight code: the payload of a Value under the current epoch and schema."""
+        read: Any = self.read
+        entry = read(key)
         if type(entry) is not Value:
             return None
-        epoch = self.read(self.entity.epoch_key)
+        epoch = read(self._epoch_key)
         # One tuple, read and replaced as a whole: threads must not mix one's epoch with another's stamp.
         current = self._current
         if epoch is not current[0]:
             if type(epoch) is not Value:
                 return None
             current = self._current = (epoch, epoch.stamp + self.subject.fingerprint)
-        if entry.stamp != current[1]:
-            return None
-        self._statistics.hits += 1
-        if self._hooks:
-            self._hooks.emit(Hit(self.entity.name, (key,)))
-        return entry.payload
+        return entry.payload if entry.stamp == current[1] else None
 
-    def pointed_payload(self, pointer: str, positions: Sequence[int]) -> Any:
-        """Like `payload`, by way of a pointer whose claim the row confirms; ``positions`` are those of its columns."""
-        assert self.read is not None
-        entry = self.read(pointer)
-        if type(entry) is not Value or type(entry.payload) is not Claim:
+    def _count_hit(self, key: str) -> None:
+        self.statistics.hits += 1
+        if self.hooks.subscribers:
+            self.hooks.emit(Hit(self.entity.name, (key,)))
+
+    def _hit(self, names: tuple[str, ...], values: tuple[Any, ...], unit: Unit | None) -> Row | None:
+        """The row of a lookup, if a local backend has it and its pointer."""
+        maker = self.entity.lookup_key.get(names)
+        if self.read is None or maker is None or (unit is not None and unit.dirty):
             return None
-        claim = entry.payload
-        payload = self.payload(self.entity.key(claim.identity))
-        if payload is None:
-            return None
-        for position, spelled in zip(positions, claim.spelling, strict=True):
-            if payload[position] != spelled:
-                return None
-        return payload
+        payload = self.pointed_payload(maker(*self.entity.typed(names, values)), self._positions[names])
+        return None if payload is None else self.subject.load(payload)
 
     def keys_for(self, identities: Iterable[Any]) -> dict[str, Any]:
         """Coherent key to identity, duplicates merged, in order; raises UncacheableLookup for one of a wrong type."""
@@ -140,7 +162,7 @@ class _Records:
 
     def _keyed(self, identities: Iterable[Any]) -> tuple[list[str], list[Any]]:
         """(coherent keys, identities of precisely the columns' types), in order."""
-        wanted = [self.entity.typed_identity(identity) for identity in identities]
+        wanted = self.entity.typed_identities(identities)
         return self.entity.key.many(wanted), wanted
 
     def lookup_for(self, names: Sequence[str], values: Sequence[Any]) -> Lookup:
@@ -158,17 +180,17 @@ class _Records:
             values=typed,
             key_of=self.entity.key,
             spelling_of=lambda row: self.entity.values_of(row, lookup),
-            dump=self._dump_claim,
-            load=partial(self._claimed, lookup),
+            dump=partial(self._dump_claim, typed),
+            load=partial(self._claimed, lookup, typed),
         )
 
-    def _claimed(self, lookup: tuple[str, ...], payload: object) -> Claim:
+    def _claimed(self, lookup: tuple[str, ...], asked: tuple[object, ...], payload: object) -> Claim:
         """A stored claim that can be true: whoever wrote it, its values have the types of their columns, and keys."""
-        claim = self._load_claim(payload)
         try:
+            claim = self._load_claim(asked, payload)
             self.entity.key(self.entity.typed_identity(claim.identity))
             self.entity.lookup_key[lookup](*self.entity.typed(lookup, claim.spelling))
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             raise CorruptEntry(f"no pointer of {self.entity.name}: {error}") from error
         return claim
 
@@ -219,9 +241,16 @@ class _Records:
         """The loader to use: the call's own or the entity's."""
         return _given(load or self._load, self.entity, "load")
 
-    def querier(self, query: Callable[..., Any] | None) -> Callable[..., Any]:
-        """The querier to use: the call's own or the entity's."""
-        return _given(query or self._query, self.entity, "query")
+    def querier(self, names: Sequence[str], query: Callable[..., Any] | None) -> Callable[..., Any]:
+        """The querier to use: the call's own, or the entity's, which is told the columns too."""
+        if query is not None:
+            return query
+        ask = _given(self._query, self.entity, "query")
+
+        def asking(values: Row) -> Any:
+            return ask(dict(zip(names, values, strict=True)))
+
+        return asking
 
     def split(self, fields: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Names and values of a lookup in the order in which the entity declares it."""
@@ -277,7 +306,7 @@ class Records(_Records):
     def get(
         self,
         identity: Any,
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
+        load: RowLoader | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
@@ -293,7 +322,7 @@ class Records(_Records):
     def get_many(
         self,
         identities: Iterable[Any],
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
+        load: RowLoader | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
@@ -306,7 +335,7 @@ class Records(_Records):
     def fetch(
         self,
         keys: Mapping[str, Any],
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
+        load: RowLoader | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
@@ -317,8 +346,8 @@ class Records(_Records):
 
     def find(
         self,
-        query: Callable[[Row], Sequence[object] | None] | None = None,
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
+        query: RowQuery | None = None,
+        load: RowLoader | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
@@ -326,25 +355,30 @@ class Records(_Records):
     ) -> Row | None:
         """The row of a declared lookup, such as ``find(slug="oslo-no")``, or None.
 
-        ``query`` is called with the values in the order of the declared lookup and returns the row or None. Raises
-        UncacheableLookup for anything that is not declared.
+        ``query`` is called with the values in the order of the declared lookup and returns the row or None; without it
+        the entity's query is called with a dict of column to value. Raises UncacheableLookup for anything that is not
+        declared.
         """
         names, values = self.split(fields)
         if names == self.entity.identity:
             identity = values[0] if len(names) == 1 else values
             return self.get(identity, load, unit=unit, may_fill=may_fill)
-        return self.find_by(self.lookup_for(names, values), query, load, unit=unit, may_fill=may_fill)
+        row = self._hit(names, values, unit)
+        if row is not None:
+            return row
+        lookup, ask = self.lookup_for(names, values), self.querier(names, query)
+        return self.find_by(lookup, ask, load, unit=unit, may_fill=may_fill)
 
     def find_by(
         self,
         lookup: Lookup,
-        query: Callable[[Row], Sequence[object] | None] | None = None,
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
+        query: RowQuery,
+        load: RowLoader | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
     ) -> Row | None:
-        """Like `find`, for a lookup made by `lookup_for`."""
+        """Like `find`, for a lookup made by `lookup_for`; ``query`` is called with its values."""
         flow = self._find_flow(lookup, unit, may_fill)
         row, claim = self.driver.run(flow, Source(load=self._loading(load), query=self._querying(query)))
         self.remember(lookup, claim)
@@ -355,8 +389,8 @@ class Records(_Records):
         names: Sequence[str],
         values: Iterable[Row],
         query_many: Callable[[Sequence[Row]], Iterable[Sequence[object]]],
-        query: Callable[[Row], Sequence[object] | None] | None = None,
-        load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None = None,
+        query: RowQuery | None = None,
+        load: RowLoader | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
@@ -377,22 +411,19 @@ class Records(_Records):
         def querying_many(wanted: Sequence[Row]) -> list[tuple[Any, Row]]:
             return list(self.entity.by_identity(query_many(wanted)).items())
 
-        source = Source(load=self._loading(load), query=self._querying(query), query_many=querying_many)
+        source = Source(
+            load=self._loading(load), query=self._querying(self.querier(names, query)), query_many=querying_many
+        )
         rows, claims = self.driver.run(flow, source)
         for lookup in lookups:
             self.remember(lookup, claims.get(lookup.key))
         return [rows.get(lookup.key) for lookup in lookups]
 
-    def _loading(
-        self, load: Callable[[Sequence[Any]], Iterable[Sequence[object]]] | None
-    ) -> Callable[[Sequence[Any]], Any]:
+    def _loading(self, load: RowLoader | None) -> Callable[[Sequence[Any]], Any]:
         chosen = self.loader(load)
         return lambda identities: self.entity.by_identity(chosen(identities))
 
-    def _querying(
-        self, query: Callable[[Row], Sequence[object] | None] | None
-    ) -> Callable[[Row], tuple[Any, Row] | None]:
-        ask = self.querier(query)
+    def _querying(self, ask: RowQuery) -> Callable[[Row], tuple[Any, Row] | None]:
         return lambda values: self._found(ask(values))
 
 
@@ -455,18 +486,22 @@ class AsyncRecords(_Records):
         if names == self.entity.identity:
             identity = values[0] if len(names) == 1 else values
             return await self.get(identity, load, unit=unit, may_fill=may_fill)
-        return await self.find_by(self.lookup_for(names, values), query, load, unit=unit, may_fill=may_fill)
+        row = self._hit(names, values, unit)
+        if row is not None:
+            return row
+        lookup, ask = self.lookup_for(names, values), self.querier(names, query)
+        return await self.find_by(lookup, ask, load, unit=unit, may_fill=may_fill)
 
     async def find_by(
         self,
         lookup: Lookup,
-        query: Callable[..., Any] | None = None,
+        query: Callable[..., Any],
         load: Callable[..., Any] | None = None,
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
     ) -> Row | None:
-        """Like `find`, for a lookup made by `lookup_for`."""
+        """Like `find`, for a lookup made by `lookup_for`; ``query`` is called with its values."""
         flow = self._find_flow(lookup, unit, may_fill)
         row, claim = await self.driver.run(flow, Source(load=self._loading(load), query=self._querying(query)))
         self.remember(lookup, claim)
@@ -480,9 +515,7 @@ class AsyncRecords(_Records):
 
         return loading
 
-    def _querying(self, query: Callable[..., Any] | None) -> Callable[[Row], Any]:
-        ask = self.querier(query)
-
+    def _querying(self, ask: Callable[..., Any]) -> Callable[[Row], Any]:
         async def querying(values: Row) -> tuple[Any, Row] | None:
             return self._found(await awaited(ask(values)))
 

@@ -24,7 +24,9 @@ class Statistics(msgspec.Struct):
 
     def reset(self) -> None:
         """Begin again at zero."""
-        self.__init__()  # type: ignore[misc]
+        fresh = Statistics()
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(fresh, name))
 
     def count(self, event: Event) -> None:
         """Add one event.

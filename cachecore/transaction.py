@@ -21,7 +21,7 @@ class _UnitOfWork(Unit, Generic[D]):
 
     def __init__(self, driver: D, label: str = "") -> None:
         super().__init__(label)
-        self._driver = driver
+        self._driver: D = driver
 
     def touch(self, records: Records | AsyncRecords, *identities: Hashable) -> None:
         """These rows are written, created or deleted in this transaction. Sends nothing yet.
