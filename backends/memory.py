@@ -47,6 +47,7 @@ class MemoryBackend:
     ) -> None:
         self.store = Store(max_entries=max_entries, max_bytes=max_bytes, policy=policy, clock=clock)
         self.read: Callable[[str], Any] = self.store.get
+        self._peek: Callable[[str], Any] = self.store.peek
         self._clock = clock or time.monotonic
         self._lock = threading.Lock()
         _living.add(self)
@@ -64,8 +65,7 @@ class MemoryBackend:
         with self._lock:
             now = self._clock()
             return [
-                self._acquire(key, entries.displaced(self.store.peek(key), entry, token, now), ttl)
-                for key, entry in seen
+                self._acquire(key, entries.displaced(self._peek(key), entry, token, now), ttl) for key, entry in seen
             ]
 
     def _acquire(self, key: str, transition: tuple[Entry, Entry | Grant], ttl: float) -> Entry | Grant:
@@ -79,13 +79,13 @@ class MemoryBackend:
             return [self._fill(key, token, value, weight, ttl) for key, token, value, weight in items]
 
     def _fill(self, key: str, token: bytes, value: Value, weight: int, ttl: float | None) -> bool:
-        entry, granted = entries.filled(self.store.peek(key), token, value)
+        entry, granted = entries.filled(self._peek(key), token, value)
         return granted and self.store.set(key, entry, weight, ttl)
 
     def abandon(self, leases: Sequence[tuple[str, bytes]]) -> None:
         with self._lock:
             for key, token in leases:
-                entry = self.store.peek(key)
+                entry = self._peek(key)
                 if entry is not None and entries.abandoned(entry, token) is None:
                     self.store.delete(key)
 
@@ -93,7 +93,7 @@ class MemoryBackend:
         with self._lock:
             now = self._clock()
             for key in keys:
-                self._keep(key, entries.held(self.store.peek(key), token, now + ttl, now), now)
+                self._keep(key, entries.held(self._peek(key), token, now + ttl, now), now)
 
     def complete(
         self, keys: Sequence[str], token: bytes, values: Mapping[str, tuple[Value, int]], ttl: float | None
@@ -102,7 +102,7 @@ class MemoryBackend:
             now = self._clock()
             for key in keys:
                 value, weight = values.get(key, (None, 0))
-                entry = entries.completed(self.store.peek(key), token, now, value)
+                entry = entries.completed(self._peek(key), token, now, value)
                 if type(entry) is Value:
                     self.store.set(key, entry, weight, ttl)
                 else:
@@ -112,7 +112,7 @@ class MemoryBackend:
         with self._lock:
             now = self._clock()
             for key in keys:
-                before = self.store.peek(key)
+                before = self._peek(key)
                 after = entries.released(before, token, now)
                 if after is not before:
                     self._keep(key, after, now)
@@ -131,7 +131,7 @@ class MemoryBackend:
 
     def swap(self, key: str, stamp: bytes, value: Value, weight: int, ttl: float | None) -> bool:
         with self._lock:
-            entry = self.store.peek(key)
+            entry = self._peek(key)
             return type(entry) is Value and entry.stamp == stamp and self.store.set(key, value, weight, ttl)
 
     def forget(self, keys: Sequence[str]) -> list[bool]:

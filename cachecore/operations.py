@@ -1,7 +1,7 @@
 """The closed vocabulary of what the protocol may ask for.
 
-A flow of `cachecore.coherence` yields one of these and is sent the reply named in its docstring; if the operation fails,
-the error is thrown into the flow. Drivers (`cachecore.drive`) carry them out, sync or async; the explorer
+A flow of `cachecore.coherence` yields one of these and is sent the reply named in its docstring; if the operation
+fails, the error is thrown into the flow. Drivers (`cachecore.drive`) carry them out, sync or async; the explorer
 (`cachecore.testing.explorer`) carries them out on a model world in every order.
 """
 
@@ -55,7 +55,7 @@ class PlaceHold(Operation, frozen=True):
 
 
 class Complete(Operation, frozen=True):
-    """COMPLETE after a commit; ``values`` maps a key to (value, weight) to leave in place of an own, sole hold. Reply: None."""
+    """COMPLETE after a commit; ``values`` maps a key to (value, weight) to leave in place of one's sole hold. Reply: None."""
 
     keys: Sequence[str]
     token: bytes
@@ -77,7 +77,7 @@ class Get(Operation, frozen=True):
 
 
 class Put(Operation, frozen=True):
-    """Store (key, value, weight) whatever stands there; for claims that are verified, never for rows. Reply: list of bool."""
+    """Store (key, value, weight) whatever stands there; for verified claims, never for rows. Reply: list of bool."""
 
     items: Sequence[tuple[str, Value, int]]
     ttl: float | None

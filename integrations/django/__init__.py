@@ -1,7 +1,7 @@
 """cachecore for Django: ``Model.objects.get_from_cache(slug="oslo-no")``, coherent with the database.
 
-Put ``"cachecore.integrations.django"`` into INSTALLED_APPS, describe the caches in the setting CACHECORE, and give a model
-a `CacheManager`.
+Put ``"cachecore.integrations.django"`` into INSTALLED_APPS, describe the caches in the setting CACHECORE, and give a
+model a `CacheManager`.
 """
 
 from cachecore.integrations.django.conf import caches

@@ -3,6 +3,7 @@
 from django.apps import AppConfig
 from django.db import connections
 from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
 
 
 class CachecoreConfig(AppConfig):
@@ -19,5 +20,6 @@ class CachecoreConfig(AppConfig):
         writes.connect_all()
         checks.register_all()
         connection_created.connect(on_connection_created, dispatch_uid="cachecore.connection_created")
+        post_migrate.connect(writes.on_post_migrate, dispatch_uid="cachecore.post_migrate")
         for connection in connections.all(initialized_only=True):
             attach(connection)

@@ -80,7 +80,7 @@ def _check_model(model: type[models.Model]) -> Iterator[CheckMessage]:
             obj=model,
             id="cachecore.E007",
         )
-    if declared(model) is not None:
+    if managers or declared(model) is not None:
         yield from _check_other_managers(model)
 
 
@@ -105,7 +105,8 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
         policy = replace(Policy(), **declaration.options)
         if declaration.ttl is not DEFAULT:
             replace(policy, ttl=declaration.ttl)
-        if not isinstance(declaration.version, int | str | None):
+        version: object = declaration.version
+        if not isinstance(version, int | str | None):
             raise ConfigurationError(f"cache_version must be an int, a str or None, not {declaration.version!r}")
     except (ConfigurationError, TypeError) as error:
         yield Error(f"{model._meta.label}: {error}.", obj=model, id="cachecore.E008")
@@ -157,16 +158,16 @@ def _check_other_managers(model: type[models.Model]) -> Iterator[CheckMessage]:
     others = [one for one in model._meta.managers if not issubclass(_queryset_class(one), CacheQuerySet)]
     for manager in others:
         yield Warning(
-            f"{model._meta.label}.{manager.name}: update(), bulk_create() and bulk_update() of this manager's querysets "
-            "would not outdate cached rows.",
+            f"{model._meta.label}.{manager.name}: update(), bulk_create() and bulk_update() of this manager's "
+            "querysets would not outdate cached rows.",
             hint="Derive its queryset from CacheQuerySet.",
             obj=model,
             id="cachecore.W002",
         )
     if model is concrete(model) and not issubclass(_queryset_class(model._base_manager), CacheQuerySet):
         yield Warning(
-            f"{model._meta.label}: bulk writes by way of related managers, such as parent.children.add(...), use the base "
-            "manager and would not outdate cached rows.",
+            f"{model._meta.label}: bulk writes by way of related managers, such as parent.children.add(...), use the "
+            "base manager and would not outdate cached rows.",
             hint='Set Meta.base_manager_name to the CacheManager, such as "objects".',
             obj=model,
             id="cachecore.W002",

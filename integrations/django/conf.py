@@ -16,7 +16,7 @@ CACHECORE = {
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -37,16 +37,19 @@ def configured() -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"CACHECORE must be a dict of caches, {example}, not {value!r}")
     if DEFAULT_CACHE not in value:
-        raise ConfigurationError(f'CACHECORE has no "default" cache, {example}; it has {list(value)!r}')
-    for alias, options in value.items():
+        raise ConfigurationError(
+            f'CACHECORE has no "default" cache, {example}; it has {list(cast("Mapping[str, object]", value))!r}'
+        )
+    caches = cast("Mapping[str, object]", value)
+    for alias, options in caches.items():
         if not isinstance(options, Mapping):
             raise ConfigurationError(f"CACHECORE[{alias!r}] must be a dict, {example}, not {options!r}")
-        unknown = sorted(str(name) for name in options if name not in KNOWN)
+        unknown = sorted(str(name) for name in cast("Mapping[object, object]", options) if name not in KNOWN)
         if unknown:
             raise ConfigurationError(
                 f"CACHECORE[{alias!r}] has no option {unknown[0]!r}; there are {', '.join(sorted(KNOWN))}"
             )
-    return value
+    return cast("Mapping[str, Mapping[str, Any]]", caches)
 
 
 def make_cache(alias: str) -> Cache:
@@ -66,10 +69,16 @@ def _make(options: Mapping[str, Any]) -> Cache:
         if not isinstance(options.get(name), str) or not options[name]:
             raise ConfigurationError(f"{name} must be a non-empty str, not {options.get(name)!r}")
     secret = options.get("SECRET")
-    policy_options = options.get("POLICY") or {}
-    unknown = set(policy_options) - Policy.names()
+    for name in ("OPTIONS", "POLICY"):
+        if not isinstance(options.get(name) or {}, Mapping):
+            raise ConfigurationError(f"{name} must be a dict, not {options[name]!r}")
+    policy_options: dict[str, Any] = dict(options.get("POLICY") or {})
+    fields = sorted(Policy.names() - {"ttl"})
+    unknown = sorted(str(name) for name in policy_options if name not in fields)
     if unknown:
-        raise ConfigurationError(f"POLICY has no field {min(unknown)!r}; there are {', '.join(sorted(Policy.names()))}")
+        raise ConfigurationError(
+            f"POLICY has no field {unknown[0]!r}; there are {', '.join(fields)}, and TTL beside it"
+        )
     return Cache(
         location_of(options),
         namespace=options["NAMESPACE"],

@@ -5,8 +5,9 @@ rows of others: of its parents and children in multi-table inheritance, and of m
 Django sets to something else when the row they point at is deleted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from django.db import models
@@ -28,7 +29,7 @@ class Declaration:
     ttl: Any = DEFAULT
     version: int | str | None = None
     cache: str = "default"
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def concrete(self) -> type[models.Model]:
@@ -45,7 +46,8 @@ class Declaration:
         return [names for names in dict.fromkeys(found) if names != identity]
 
     def _attname(self, name: str) -> str:
-        return column_named(self.model, name).attname
+        attname: str = column_named(self.model, name).attname
+        return attname
 
 
 def concrete(model: type[models.Model]) -> type[models.Model]:
@@ -70,7 +72,11 @@ def column_named(model: type[models.Model], name: str) -> Any:
 
 def tracked_by(declaration: Declaration) -> tuple[str, ...]:
     """The attributes of a declaration's lookups that exist; wrong names are for the system checks to report."""
-    known = {name: column.attname for column in declaration.model._meta.concrete_fields for name in (column.attname, column.name)}
+    known = {
+        name: column.attname
+        for column in declaration.model._meta.concrete_fields
+        for name in (column.attname, column.name)
+    }
     return tuple(dict.fromkeys(known[name] for names in declaration.fields for name in names if name in known))
 
 
@@ -99,6 +105,8 @@ class Affected:
     declaration: Declaration
     columns: tuple[str, ...] | None
     """The attributes of the written row that are the identity of the changed one; None: not known, so all rows."""
+    shares_key: bool = False
+    """Whether that identity is the same as the primary key of the written row."""
 
 
 def affected_by(model: type[models.Model]) -> Sequence[Affected]:
@@ -109,11 +117,12 @@ def affected_by(model: type[models.Model]) -> Sequence[Affected]:
         identity = identity_names(cached)
         if issubclass(model, cached):
             # The model itself, a proxy, or a child, which has its parents' columns.
-            found.append(Affected(declaration, identity))
+            shares_key = model._meta.pk in cached._meta.concrete_fields or _is_link_to(model._meta.pk, cached)
+            found.append(Affected(declaration, identity, shares_key))
         elif issubclass(cached, concrete(model)):
             # A cached child also holds the columns of its parents, under their identity if it shares it.
             shared = len(cached._meta.pk_fields) == 1 and _is_link_to(cached._meta.pk, concrete(model))
-            found.append(Affected(declaration, identity_names(model) if shared else None))
+            found.append(Affected(declaration, identity_names(model) if shared else None, shared))
     return found
 
 

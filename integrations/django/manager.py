@@ -1,15 +1,15 @@
 """The manager: reading through the cache, and querysets whose writes outdate it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 from django.db import models, router
-from django.db.models.manager import BaseManager
 
-from cachecore.errors import UncacheableLookup
+from cachecore.errors import ConfigurationError, UncacheableLookup
 from cachecore.integrations.django import writes
-from cachecore.integrations.django.declaration import DEFAULT, Declaration
+from cachecore.integrations.django.connection import dirty
+from cachecore.integrations.django.declaration import DEFAULT, Declaration, declared
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
 from cachecore.integrations.django.tracking import changed, loaded_value
 
@@ -24,7 +24,7 @@ class CacheQuerySet(models.QuerySet[M], Generic[M]):
     _keys_declared = False
 
     def _clone(self) -> Self:
-        clone: Self = super()._clone()  # type: ignore[misc]
+        clone: Self = cast("Any", super())._clone()
         clone._keys_declared = self._keys_declared
         return clone
 
@@ -49,15 +49,15 @@ class CacheQuerySet(models.QuerySet[M], Generic[M]):
         """As Django's; the cached copies of ``objs`` are outdated."""
         self._for_write = True
         instances = list(objs)
-        declared = self._chain()  # type: ignore[attr-defined]
-        declared._keys_declared = True
+        chosen: CacheQuerySet[M] = self._chain()  # type: ignore[attr-defined]
+        chosen._keys_declared = True
         with writes.writing_instances(self.model, self.db, instances):
-            return cast("int", super(CacheQuerySet, declared).bulk_update(instances, fields, batch_size))
+            return super(CacheQuerySet, chosen).bulk_update(instances, fields, batch_size)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Iterable[M], *args: Any, **kwargs: Any) -> list[M]:
-        """As Django's. With ``update_conflicts`` all cached rows of the model are outdated: which changed is not told."""
+        """As Django's. With ``update_conflicts`` all cached rows are outdated: nobody tells which changed."""
         self._for_write = True
         instances = list(objs)
         if kwargs.get("update_conflicts") or (len(args) > 2 and args[2]):
@@ -70,12 +70,38 @@ class CacheQuerySet(models.QuerySet[M], Generic[M]):
 
     def _raw_delete(self, using: str | None) -> int:
         with writes.writing_all(self.model, using or self.db):
-            return cast("int", super()._raw_delete(using))  # type: ignore[misc]
+            deleted: int = super()._raw_delete(using)  # type: ignore[misc]
+            return deleted
 
     _raw_delete.alters_data = True  # type: ignore[attr-defined]
 
 
-class CacheManager(BaseManager.from_queryset(CacheQuerySet), Generic[M]):  # type: ignore[misc]
+def _lookups(declared: Lookups) -> tuple[tuple[str, ...], ...]:
+    fields: Any = [declared] if isinstance(declared, str) else declared
+    lookups: list[tuple[Any, ...]]
+    try:
+        lookups = [(names,) if isinstance(names, str) else tuple(names) for names in fields]
+    except TypeError:
+        lookups = [()]
+    if not all(names and all(isinstance(name, str) and name for name in names) for names in lookups):
+        raise ConfigurationError(f"cache_fields must be a list of field names and tuples of them, not {declared!r}")
+    return tuple(lookups)
+
+
+if TYPE_CHECKING:
+    _Manager = models.Manager
+else:
+    _Manager = models.Manager.from_queryset(CacheQuerySet)
+
+
+def _asked(names: Sequence[str], values: Any) -> dict[str, Any]:
+    """The query for the row of which these names have these values."""
+    if not isinstance(values, tuple | list) or len(values) != len(names):
+        raise UncacheableLookup(f"{values!r} is no value of the lookup {'+'.join(names)}")
+    return dict(zip(names, values, strict=True))
+
+
+class CacheManager(_Manager[M]):
     """A manager that reads single rows through the cache.
 
     cache_fields: the unique lookups by which rows may be asked for, besides the primary key: field names, or tuples of
@@ -95,16 +121,13 @@ class CacheManager(BaseManager.from_queryset(CacheQuerySet), Generic[M]):  # typ
         self,
         *,
         cache_fields: Lookups = (),
-        cache_ttl: float | None | object = DEFAULT,
+        cache_ttl: float | object | None = DEFAULT,
         cache_version: int | str | None = None,
         cache: str = "default",
         cache_policy: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        fields = [cache_fields] if isinstance(cache_fields, str) else list(cache_fields)
-        self.cache_fields: tuple[tuple[str, ...], ...] = tuple(
-            (names,) if isinstance(names, str) else tuple(names) for names in fields
-        )
+        self.cache_fields = _lookups(cache_fields)
         self.cache_ttl = cache_ttl
         self.cache_version = cache_version
         self.cache = cache
@@ -136,20 +159,20 @@ class CacheManager(BaseManager.from_queryset(CacheQuerySet), Generic[M]):  # typ
     # -- reading -----------------------------------------------------------------------------------
 
     def get_from_cache(self, **query: Any) -> M:
-        """The row of one cached lookup: ``get_from_cache(slug="oslo-no")``, ``get_from_cache(country=norway, name="Oslo")``.
+        """The row of one cached lookup, such as ``slug="oslo-no"`` or ``country=norway, name="Oslo"``.
 
         Accepts the primary key as ``pk`` or by name, a declared lookup, ``field__exact``, and a foreign key by name,
         attribute name or instance. No read that starts after a commit has returned sees older data.
 
-        Raises the model's DoesNotExist if there is no such row, and UncacheableLookup, a ValueError, for everything that
-        is not a declared lookup.
+        Raises the model's DoesNotExist if there is no such row, and UncacheableLookup, a ValueError, for everything
+        that is not a declared lookup.
         """
         cached = self._default
         if cached is None or not cached.is_current:
             cached = self._current()
-        instance = cached.hit(query)
+        instance: M | None = cached.hit(query)
         if instance is not None:
-            return cast("M", instance)
+            return instance
         names, values = cached.question(query)
         [found] = cached.rows(names, [values])
         if found is None:
@@ -163,29 +186,35 @@ class CacheManager(BaseManager.from_queryset(CacheQuerySet), Generic[M]):  # typ
         lookup as in `get_from_cache`; for one of several fields it is a tuple and so is each value.
         """
         cached = self._current()
-        names = (key,) if isinstance(key, str) else tuple(key)
-        wanted: list[tuple[Any, ...]] = []
+        found: list[M | None] = []
+        missing: list[tuple[Any, ...]] = []
         columns: tuple[str, ...] = ()
         for value in values:
-            parts = (value,) if isinstance(key, str) else tuple(value)
-            if len(parts) != len(names):
-                raise UncacheableLookup(f"{value!r} is no value of the lookup {'+'.join(names)}")
-            columns, ordered = cached.question(dict(zip(names, parts, strict=True)))
-            wanted.append(ordered)
-        if not wanted:
-            return []
-        return [cached.instance(row) for row in cached.rows(columns, wanted) if row is not None]
+            query = {key: value} if isinstance(key, str) else _asked(key, value)
+            instance: M | None = cached.hit(query)
+            if instance is None:
+                columns, ordered = cached.question(query)
+                missing.append(ordered)
+            found.append(instance)
+        if missing:
+            rows = iter(cached.rows(columns, missing))
+            for place, instance in enumerate(found):
+                if instance is None and (row := next(rows)) is not None:
+                    found[place] = cached.instance(row)
+        return [instance for instance in found if instance is not None]
 
     async def aget_from_cache(self, **query: Any) -> M:
         """Like `get_from_cache`. What an in-process cache can answer is answered without leaving the event loop."""
-        instance = self._current().hit(query)
+        cached = self._current()
+        # The transaction of our caller may be in another thread, that of its synchronous part.
+        instance = None if dirty.any else cached.hit(query)
         if instance is not None:
             return cast("M", instance)
-        return cast("M", await sync_to_async(self.get_from_cache)(**query))
+        return await sync_to_async(self.get_from_cache)(**query)
 
     async def aget_many_from_cache(self, values: Iterable[Any], key: str | Sequence[str] = "pk") -> list[M]:
         """Like `get_many_from_cache`."""
-        return cast("list[M]", await sync_to_async(self.get_many_from_cache)(list(values), key))
+        return await sync_to_async(self.get_many_from_cache)(list(values), key)
 
     # -- dropping ----------------------------------------------------------------------------------
 
@@ -214,16 +243,27 @@ class CacheManager(BaseManager.from_queryset(CacheQuerySet), Generic[M]):  # typ
             return cached
         declaration = self.declaration
         if declaration is None:
-            raise UncacheableLookup(
-                f"{self.model._meta.label}.{self.name} declares no cache_fields, so nothing is cached; "
-                "just hit the database"
-            )
+            raise self._nothing_declared()
         writes.require_installed(self.model)
-        alias = self._db or router.db_for_write(self.model, **self._hints)
+        hints: dict[str, Any] = vars(self)["_hints"]
+        alias = self._db or router.db_for_write(self.model, **hints)
         cached = model_cache(declaration, alias)
         # With routers the answer may differ from call to call.
         self._default = cached if self._db is None and not router.routers else None
         return cached
+
+    def _nothing_declared(self) -> UncacheableLookup:
+        known = declared(self.model)
+        if known is not None and known.manager_name != self.name:
+            # Such as a related manager, country.cities, whose rows are a part of all.
+            return UncacheableLookup(
+                f"cached rows of {self.model._meta.label} are asked for by "
+                f"{known.model._meta.object_name}.{known.manager_name}, not by {self.name or 'a related manager'}"
+            )
+        return UncacheableLookup(
+            f"{self.model._meta.label}.{self.name} declares no cache_fields, so nothing is cached; "
+            "just hit the database"
+        )
 
     # Django copies managers to give them to other models, and pickles them by name of their model.
     def __getstate__(self) -> dict[str, Any]:

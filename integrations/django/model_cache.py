@@ -3,36 +3,30 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from cachecore.integrations.django.tracking import tracked_names
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connections, models
 
-from cachecore.errors import UncacheableLookup
+from cachecore.errors import BackendError, UncacheableLookup
 from cachecore.integrations.django.conf import caches
 from cachecore.integrations.django.connection import ConnectionState, dirty, state_of
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
+from cachecore.integrations.django.hit import HitPath, Plan
 from cachecore.integrations.django.rows import RowLayout
+from cachecore.integrations.django.tracking import tracked_names
 from cachecore.unit import Unit
 
 logger = logging.getLogger("cachecore")
 
 Row = tuple[Any, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Quick:
-    """How a single-column lookup with a value of exactly this type becomes a key, without any further look at it."""
-
-    kind: type
-    key: Callable[[Any], str]
-    positions: tuple[int, ...] | None
-    """Where the row has the lookup's columns; None for the identity."""
+_MOST_ALTERNATIVES = 400
+"""In one condition ``a OR b OR ...``: SQLite refuses expressions more than 1000 deep."""
 
 
 class ModelCache:
@@ -62,56 +56,55 @@ class ModelCache:
         if len(self.identity) == 1:
             self._named["pk"] = self.model._meta.pk
         self._lookup_names = {frozenset(names): names for names in self.records.entity.lookups}
-        self._read = self.records.read
-        self._instance_of_frozen = self.layout.instance_of_frozen
-        self.quick: Mapping[str, Quick] = dict(self._quick())
         position = self.records.entity.position
-        self._snapshot = _getter([position[name] for name in tracked_names(self.model)])
+        tracked = tuple(position[name] for name in tracked_names(self.model))
+        self._snapshot = _getter(tracked)
+        self.hit: Callable[[Mapping[str, Any]], Any] = self._hit_path(tracked)
+        """The instance, if an in-process cache has it and the question needs no second look; None otherwise."""
         self.is_current = True
         """False once the settings have changed and another ModelCache stands for the same rows."""
 
     # -- a hit in this process ---------------------------------------------------------------------
 
-    def hit(self, query: Mapping[str, Any]) -> Any:
-        """The instance, if an in-process cache has it and the question needs no second look; None otherwise.
+    def _hit_path(self, tracked: tuple[int, ...]) -> Callable[[Mapping[str, Any]], Any]:
+        columns = self.layout.codec.columns
+        # A frozen row has text where such a column's value is another object: no snapshot can be taken of it.
+        if self.records.read is None or any(columns[position].kind != "scalar" for position in tracked):
+            return lambda query: None
+        path = HitPath(
+            dirty,
+            self._writes_here,
+            self._plan,
+            self.records,
+            self.layout.instance_of_frozen,
+            self.alias,
+            tracked,
+        )
+        return path.hit
 
-        It needs none when nothing cached is being written anywhere in this process and the value has precisely the type
-        of the one column that is asked for. This is the hot path: one key, two or three reads of a map, one instance.
-        """
-        if dirty.any or self._read is None or len(query) != 1:
+    def _writes_here(self) -> bool:
+        return bool(state_of(self.alias).units)
+
+    def _plan(self, names: tuple[str, ...]) -> Plan | None:
+        """How a question with these keywords becomes a key; None if it is no lookup, or its values need a look."""
+        columns = [self._named.get(name.removesuffix("__exact")) for name in names]
+        if any(column is None for column in columns):
             return None
-        [(name, value)] = query.items()
-        quick = self.quick.get(name)
-        if quick is None or type(value) is not quick.kind:
+        asked = [column.attname for column in columns if column is not None]
+        entity = self.records.entity
+        ordered = self.identity if tuple(asked) == self.identity else self._lookup_names.get(frozenset(asked))
+        kinds = [_exact_type(column) for column in columns]
+        if ordered is None or len(ordered) != len(asked) or any(kind is None for kind in kinds):
             return None
-        if quick.positions is None:
-            row = self.records.payload(quick.key(value))
-        else:
-            row = self.records.pointed_payload(quick.key(value), quick.positions)
-        if row is None:
-            return None
-        return self._instance_of_frozen(row, self.alias, self._snapshot(row))
+        remotes = [_remote(column) for column in columns]
+        order = tuple(asked.index(name) for name in ordered)
+        exact = tuple(kind for kind in kinds if kind is not None)
+        if ordered == self.identity:
+            return Plan(exact, tuple(remotes), order, entity.key, None) if len(ordered) == 1 else None
+        positions = tuple(entity.position[name] for name in ordered)
+        return Plan(exact, tuple(remotes), order, entity.lookup_key[ordered], positions)
 
     # -- questions ---------------------------------------------------------------------------------
-
-    def _quick(self) -> Iterable[tuple[str, Quick]]:
-        entity = self.records.entity
-        for names in (self.identity, *entity.lookups):
-            if len(names) != 1:
-                continue
-            column = self._named[names[0]]
-            kind = _exact_type(column)
-            if kind is None:
-                continue
-            if names == self.identity:
-                quick = Quick(kind, entity.key, None)
-                spellings = {"pk", *_names(column)}
-            else:
-                quick = Quick(kind, entity.lookup_key[names], (entity.position[names[0]],))
-                spellings = _names(column)
-            for spelling in spellings:
-                yield spelling, quick
-                yield f"{spelling}__exact", quick
 
     def question(self, query: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
         """(columns, values) of a query such as ``{"slug": "oslo-no"}``, in the order in which they were declared.
@@ -122,7 +115,9 @@ class ModelCache:
         for name, value in query.items():
             for column, meant in self._columns(name.removesuffix("__exact"), value, query):
                 if asked.setdefault(column, meant) != meant:
-                    raise UncacheableLookup(f"{self.model._meta.label}: {name}={value!r} contradicts the rest of the query")
+                    raise UncacheableLookup(
+                        f"{self.model._meta.label}: {name}={value!r} contradicts the rest of the query"
+                    )
         names = frozenset(asked)
         ordered = self.identity if names == frozenset(self.identity) else self._lookup_names.get(names)
         if ordered is None:
@@ -139,13 +134,13 @@ class ModelCache:
         return [(column.attname, self.value(column, value))]
 
     def _composite(self, value: Any) -> list[tuple[str, Any]]:
-        if isinstance(value, models.Model):
-            value = value.pk
-        if not isinstance(value, tuple | list) or len(value) != len(self.identity):
+        parts: Any = value.pk if isinstance(value, self.declaration.concrete) else value
+        if not isinstance(parts, tuple | list) or len(cast("Sequence[Any]", parts)) != len(self.identity):
             raise UncacheableLookup(
                 f"{self.model._meta.label}: the primary key is a tuple of {', '.join(self.identity)}, not {value!r}"
             )
-        return [(name, self.value(self._named[name], part)) for name, part in zip(self.identity, value, strict=True)]
+        pairs = zip(self.identity, cast("Sequence[Any]", parts), strict=True)
+        return [(name, self.value(self._named[name], part)) for name, part in pairs]
 
     def _uncacheable(self, query: Mapping[str, Any]) -> UncacheableLookup:
         known = ", ".join("+".join(names) for names in (("pk",), *self.records.entity.lookups))
@@ -157,6 +152,8 @@ class ModelCache:
     def value(self, column: Any, value: Any) -> Any:
         """``value`` as the column holds it: an instance becomes its key, "42" becomes 42. Raises UncacheableLookup."""
         where = f"{self.model._meta.label}.{column.name}"
+        if column.primary_key and isinstance(value, self.declaration.concrete):
+            value = value.pk  # an instance stands for its primary key, as everywhere in Django
         target = column
         while target.is_relation:
             if isinstance(value, models.Model):
@@ -166,10 +163,7 @@ class ModelCache:
                 value = getattr(value, target.target_field.attname)
             target = target.target_field
         if isinstance(value, models.Model):
-            # An instance stands for its primary key, as everywhere in Django.
-            if not column.primary_key or not isinstance(value, self.declaration.concrete):
-                raise UncacheableLookup(f"{where} cannot be {value!r}")
-            value = value.pk
+            raise UncacheableLookup(f"{where} cannot be {value!r}")
         if value is None:
             raise UncacheableLookup(f"{where}=None names no row; just hit the database")
         if hasattr(value, "resolve_expression"):
@@ -212,10 +206,8 @@ class ModelCache:
                 return self._in_batches(f"{names[0]}__in", [value for (value,) in values], 1)
             rows: list[Row] = []
             for batch in self._batches(values, len(names)):
-                chosen = models.Q()
-                for value in batch:
-                    chosen |= models.Q(**dict(zip(names, value, strict=True)))
-                rows.extend(self._select().filter(chosen))
+                alternatives = [models.Q(**dict(zip(names, value, strict=True))) for value in batch]
+                rows.extend(self._select().filter(models.Q(*alternatives, _connector=models.Q.OR)))
             return rows
 
         return query_many
@@ -230,6 +222,8 @@ class ModelCache:
         """Slices small enough for what the database allows in one statement."""
         limit = connections[self.alias].features.max_query_params
         size = max(1, limit // parameters) if limit else len(values)
+        if parameters > 1:
+            size = min(size, _MOST_ALTERNATIVES)
         return (values[start : start + size] for start in range(0, len(values), size))
 
     # -- the moment --------------------------------------------------------------------------------
@@ -295,12 +289,20 @@ def _exact_type(column: Any) -> type | None:
     """The type whose values a column compares as they are; None if each must be looked at."""
     while column.is_relation:
         column = column.target_field
-    if not type(column).to_python.__module__.startswith("django."):
+    convert: Any = type(column).to_python
+    if not convert.__module__.startswith("django."):
         return None
     for field, kind in ((models.IntegerField, int), (models.CharField, str), (models.UUIDField, UUID)):
         if isinstance(column, field):
             return kind
     return None
+
+
+def _remote(column: Any) -> tuple[type, str] | None:
+    """The model whose instances may be given for a relation, and the attribute they are meant by."""
+    if not column.is_relation:
+        return None
+    return column.remote_field.model._meta.concrete_model, column.target_field.attname
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -326,6 +328,7 @@ def _drop_all() -> None:
         for found in _model_caches.values():
             found.is_current = False
         _model_caches.clear()
+    dirty.forget()
 
 
 caches.on_close.append(_drop_all)
@@ -334,7 +337,10 @@ caches.on_close.append(_drop_all)
 def outdate_everything() -> None:
     """Outdate every row that this process may have cached: the world of a test case is over."""
     for found in list(_model_caches.values()):
-        found.invalidate()
+        try:
+            found.invalidate()
+        except BackendError:
+            logger.exception("the cached rows of %s could not be outdated", found.model._meta.label)
 
 
 def _shout(message: str) -> None:

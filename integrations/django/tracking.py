@@ -1,15 +1,18 @@
-"""Change tracking on Django instances: the snapshot of a cached model's lookup fields, in ``instance._state.cachecore``.
+"""Change tracking on Django instances: the snapshot of a model's lookup fields, in ``instance._state.cachecore``.
 
-Taken where Django builds an instance from a row, and again after a save or refresh. Deferred fields are never asked for.
+Taken where Django builds an instance from a row, and again after a save or refresh. Deferred fields are never loaded.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
 from typing import Any
 
 from django.db import models
 
 from cachecore import tracking
-from cachecore.errors import UncacheableLookup
+from cachecore.errors import ConfigurationError, UncacheableLookup
+from cachecore.integrations.django.rows import columns_of
 
 _NAMES = "_cachecore_tracked_names"
 _TAKE = "_cachecore_take_snapshot"
@@ -20,10 +23,20 @@ def track(model: type[models.Model], names: Sequence[str]) -> None:
     inherited = tracked_names(model)
     together = tuple(dict.fromkeys((*inherited, *names)))
     setattr(model, _NAMES, together)
-    setattr(model, _TAKE, staticmethod(tracking.taker(together)))
-    if not hasattr(model.from_db.__func__, "tracks"):  # type: ignore[attr-defined]
-        model.from_db = _tracking_from_db(model.from_db.__func__)  # type: ignore[attr-defined,method-assign,assignment]
-        model.refresh_from_db = _tracking_refresh(model.refresh_from_db)  # type: ignore[method-assign]
+    setattr(model, _TAKE, staticmethod(tracking.taker(together, immutable=_are_scalar(model, together))))
+    methods: Any = model
+    if not hasattr(methods.from_db.__func__, "tracks"):
+        methods.from_db = _tracking_from_db(methods.from_db.__func__)
+        methods.refresh_from_db = _tracking_refresh(methods.refresh_from_db)
+
+
+def _are_scalar(model: type[models.Model], names: Sequence[str]) -> bool:
+    """Whether the values of these attributes cannot be changed in place."""
+    try:
+        scalar = {column.name for column in columns_of(model) if column.kind == "scalar"}
+    except ConfigurationError:  # the system checks report it
+        return False
+    return scalar.issuperset(names)
 
 
 def tracked_names(model: type[models.Model]) -> tuple[str, ...]:
@@ -33,12 +46,27 @@ def tracked_names(model: type[models.Model]) -> tuple[str, ...]:
 
 
 def _tracking_from_db(original: Callable[..., Any]) -> Any:
-    def from_db(cls: type[models.Model], db: str | None, field_names: Any, values: Any, **options: Any) -> models.Model:
-        instance: models.Model = original(cls, db, field_names, values, **options)
-        instance._state.cachecore = getattr(cls, _TAKE)(instance.__dict__)  # type: ignore[attr-defined]
-        return instance
+    # Querysets call this for each row. It is written twice because handing on options that are never there costs as
+    # much as all the rest.
+    from_db: Any
+    if len(signature(original).parameters) == len(("cls", "db", "field_names", "values")):
 
-    from_db.tracks = original  # type: ignore[attr-defined]
+        def bare(cls: Any, db: str | None, field_names: Any, values: Any) -> Any:
+            instance = original(cls, db, field_names, values)
+            instance._state.cachecore = cls._cachecore_take_snapshot(instance.__dict__)
+            return instance
+
+        from_db = bare
+    else:
+
+        def with_options(cls: Any, db: str | None, field_names: Any, values: Any, **options: Any) -> Any:
+            instance = original(cls, db, field_names, values, **options)
+            instance._state.cachecore = cls._cachecore_take_snapshot(instance.__dict__)
+            return instance
+
+        from_db = with_options
+    wraps(original)(from_db)  # Django looks at the signature to see what it may pass
+    from_db.tracks = original
     return classmethod(from_db)
 
 
@@ -94,7 +122,7 @@ def _tracked(instance: models.Model, field: str) -> str:
 
 
 class ChangeTracking:
-    """A mixin for models: ``instance.has_changed("slug")`` and ``instance.old_value("slug")`` for the fields of lookups."""
+    """A mixin for models: ``instance.has_changed("slug")`` and ``instance.old_value("slug")``."""
 
     def has_changed(self, field: str) -> bool:
         """Whether the field differs from what was loaded or last saved; False for an unsaved instance."""

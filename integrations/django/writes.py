@@ -1,19 +1,21 @@
 """Which keys a write of the ORM outdates, and the receivers and helpers that tell the connection in time."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from django.apps import apps
+from django.apps import AppConfig, apps
 from django.db import models
 from django.db.models.signals import class_prepared, post_delete, post_save, pre_delete, pre_save
 
 from cachecore.errors import CachecoreError, ConfigurationError
-from cachecore.integrations.django.connection import state_of
+from cachecore.integrations.django.connection import Touched, state_of
 from cachecore.integrations.django.declaration import (
     Affected,
     Declaration,
     affected_by,
+    all_declared,
     declare,
     identity_names,
     silently_changed_by_delete_of,
@@ -21,6 +23,8 @@ from cachecore.integrations.django.declaration import (
 )
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
 from cachecore.integrations.django.tracking import refresh, track
+
+logger = logging.getLogger("cachecore")
 
 _affected: dict[type[models.Model], Sequence[Affected]] = {}
 _silent: dict[type[models.Model], Sequence[Declaration]] = {}
@@ -62,7 +66,7 @@ def changes_identity(model: type[models.Model], values: Iterable[str]) -> bool:
 
 
 @contextmanager
-def writing_rows(model: type[models.Model], alias: str, rows: Rows) -> Iterator[None]:
+def writing_rows(model: type[models.Model], alias: str, rows: Rows) -> Generator[None, None, None]:
     """Surround a statement that writes exactly these rows."""
     with ExitStack() as stack:
         start = 1
@@ -80,7 +84,7 @@ def writing_rows(model: type[models.Model], alias: str, rows: Rows) -> Iterator[
 
 
 @contextmanager
-def writing_all(model: type[models.Model], alias: str) -> Iterator[None]:
+def writing_all(model: type[models.Model], alias: str) -> Generator[None, None, None]:
     """Surround a statement that may write any row of a model."""
     with ExitStack() as stack:
         for one in touches(model):
@@ -91,7 +95,9 @@ def writing_all(model: type[models.Model], alias: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing_instances(model: type[models.Model], alias: str, instances: Sequence[models.Model]) -> Iterator[None]:
+def writing_instances(
+    model: type[models.Model], alias: str, instances: Sequence[models.Model]
+) -> Generator[None, None, None]:
     """Surround a statement that writes the rows of instances; those without a primary key have none yet."""
     with ExitStack() as stack:
         for one in touches(model):
@@ -108,13 +114,20 @@ def _keys(one: Affected, cached: ModelCache, instance: models.Model) -> list[str
     """The coherent keys that a write of ``instance`` outdates in one cached model."""
     if one.columns is None:
         return [cached.records.entity.epoch_key]
-    values = tuple(instance.__dict__.get(name) for name in one.columns)
+    values = tuple(_value(one, instance, name) for name in one.columns)
     if any(value is None for value in values):
         return []  # it is inserted now and gets its key from the database; nobody can have cached it
     try:
         return [cached.key_of_attributes(values)]
     except CachecoreError:
         return [cached.records.entity.epoch_key]  # an expression, say: which row it will be is not known here
+
+
+def _value(one: Affected, instance: models.Model, name: str) -> Any:
+    """An attribute of the written row's identity, which is deferred if only a child's columns were loaded."""
+    if name in instance.__dict__ or not one.shares_key:
+        return getattr(instance, name)
+    return instance.pk
 
 
 def _cache_of(one: Affected, alias: str) -> ModelCache:
@@ -124,16 +137,18 @@ def _cache_of(one: Affected, alias: str) -> ModelCache:
 # -- signals ---------------------------------------------------------------------------------------
 
 
-def _before(instance: models.Model, using: str) -> None:
+def _touched_by(instance: models.Model, using: str) -> list[Touched]:
+    touched: list[Touched] = []
     for one in touches(type(instance)):
         cached = _cache_of(one, using)
         keys = _keys(one, cached, instance)
         if keys:
-            state_of(using).begin_statement(instance, cached.cache, keys, cached.policy)
+            touched.append((cached.cache, keys, cached.policy))
+    return touched
 
 
 def _on_pre_save(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
-    _before(instance, using)
+    state_of(using).begin_statement(instance, _touched_by(instance, using))
 
 
 def _on_post_save(sender: type[models.Model], instance: models.Model, using: str, **options: Any) -> None:
@@ -142,11 +157,11 @@ def _on_post_save(sender: type[models.Model], instance: models.Model, using: str
 
 
 def _on_pre_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
-    _before(instance, using)
+    touched = _touched_by(instance, using)
     for declaration in _silent.get(sender, ()):
         cached = model_cache(declaration, using)
-        keys = [cached.records.entity.epoch_key]
-        state_of(using).begin_statement(instance, cached.cache, keys, cached.policy)
+        touched.append((cached.cache, [cached.records.entity.epoch_key], cached.policy))
+    state_of(using).begin_statement(instance, touched)
 
 
 def _on_post_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
@@ -180,6 +195,17 @@ def connect_all() -> None:
         class_prepared.connect(_on_class_prepared, dispatch_uid="cachecore.class_prepared")
 
 
+def on_post_migrate(sender: AppConfig, using: str, **_: Any) -> None:
+    """Receiver of Django's signal: what migrations and ``flush`` have written, nobody has seen."""
+    for declaration in all_declared():
+        if declaration.model._meta.app_config is not sender:
+            continue
+        try:
+            model_cache(declaration, using).invalidate()
+        except CachecoreError:
+            logger.exception("the cached rows of %s could not be outdated", declaration.model._meta.label)
+
+
 def _declare(model: type[models.Model]) -> None:
     for manager in model._meta.managers:
         declaration: Declaration | None = getattr(manager, "declaration", None)
@@ -189,6 +215,8 @@ def _declare(model: type[models.Model]) -> None:
 
 
 def _on_class_prepared(sender: type[models.Model], **_: Any) -> None:
+    if sender._meta.apps is not apps:
+        return  # a migration's or a test's copy of a model, which is not the application's
     # A model made later may be cached, or be a relative of one that is: look at all of them again.
     _declare(sender)
     connect(sender)
