@@ -55,7 +55,7 @@ class PlaceHold(Operation, frozen=True):
 
 
 class Complete(Operation, frozen=True):
-    """COMPLETE after a commit; ``values`` maps a key to (value, weight) to leave in place of one's sole hold. Reply: None."""
+    """COMPLETE after a commit; ``values``: key to the (value, weight) to leave in place of a sole hold. Reply: None."""
 
     keys: Sequence[str]
     token: bytes

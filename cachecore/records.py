@@ -4,11 +4,11 @@ Rows are tuples in the order of the entity's columns. A loader is asked for the 
 them in any order; identities without a row are left out.
 """
 
-import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
+from cachecore.claims import NotRemembered, Remembered, dump_claim, freeze_claim, load_claim, thaw_claim
 from cachecore.coherence import Claim, Lookup, Subject, fetch, find, find_many, nothing_written
 from cachecore.drive import AsyncDriver, Driver, Flow, Source, awaited
 from cachecore.entity import Entity, Row
@@ -17,45 +17,11 @@ from cachecore.errors import ClosedError, CorruptEntry, UncacheableLookup
 from cachecore.events import Hit, Hooks
 from cachecore.statistics import Statistics
 from cachecore.unit import Unit, new_token
-from cachecore.value_codec import ValueCodec
-
-REMEMBERED_CLAIMS = 10_000
-"""How many pointers of an entity a process remembers in front of a shared cache."""
 
 RowLoader = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
 """Reads the rows of a list of identities."""
 RowQuery = Callable[[tuple[Any, ...]], Sequence[object] | None]
 """Reads the row of one known lookup, whose values it is given in the order of the declaration."""
-
-_CLAIMS = ValueCodec()
-
-
-def dump_claim(asked: tuple[object, ...], claim: Claim) -> tuple[object, int]:
-    """A claim as (bytes, weight in bytes): identity, spelling, and what was asked where that is spelled differently."""
-    parts = (claim.identity, claim.spelling) if claim.spelling == asked else (claim.identity, claim.spelling, asked)
-    payload = _CLAIMS.encode(parts)
-    return payload, len(payload)
-
-
-def load_claim(asked: tuple[object, ...], payload: object) -> Claim:
-    """A claim from `dump_claim`'s bytes; raises CorruptEntry, also for a claim about something else than ``asked``."""
-    decoded = _CLAIMS.decode(payload) if isinstance(payload, bytes) else None
-    parts = list(cast("tuple[object, ...]", decoded)) if isinstance(decoded, tuple) else []
-    if len(parts) not in (2, 3) or not isinstance(parts[1], tuple) or parts[-1] != asked:
-        raise CorruptEntry("not a pointer for this lookup")
-    return Claim(parts[0], cast("tuple[object, ...]", parts[1]))
-
-
-def freeze_claim(asked: tuple[object, ...], claim: Claim) -> tuple[object, int]:
-    """A claim as (itself, weight in bytes), for a backend that keeps objects."""
-    return claim, dump_claim(asked, claim)[1]
-
-
-def thaw_claim(asked: tuple[object, ...], payload: object) -> Claim:
-    """A claim from `freeze_claim`'s payload; raises CorruptEntry."""
-    if not isinstance(payload, Claim):
-        raise CorruptEntry("not a pointer")
-    return payload
 
 
 class _Records:
@@ -90,9 +56,7 @@ class _Records:
         """A local backend's read; None where every read is a round trip."""
         self._dump_claim = freeze_claim if keeps_objects else dump_claim
         self._load_claim = thaw_claim if keeps_objects else load_claim
-        # A local backend holds the pointers itself.
-        self._claims: dict[str, Claim] | None = None if keeps_objects else {}
-        self._claims_lock = threading.Lock()
+        self._claims = NotRemembered() if keeps_objects else Remembered()
         self._positions = {lookup: [entity.position[name] for name in lookup] for lookup in entity.lookups}
         self._epoch_key = entity.epoch_key
         self._current: tuple[object, bytes] = (None, b"")
@@ -194,41 +158,15 @@ class _Records:
             raise CorruptEntry(f"no pointer of {self.entity.name}: {error}") from error
         return claim
 
-    def claim(self, lookup: Lookup) -> Claim | None:
-        """What this process remembers of a lookup."""
-        return None if self._claims is None else self._claims.get(lookup.key)
-
-    def claims(self, lookups: Iterable[Lookup]) -> dict[str, Claim]:
-        """What this process remembers of many lookups, by pointer key."""
-        known = {lookup.key: self.claim(lookup) for lookup in lookups} if self._claims else {}
-        return {key: claim for key, claim in known.items() if claim is not None}
-
-    def remember(self, lookup: Lookup, claim: Claim | None) -> None:
-        """Remember or forget a claim; the oldest gives way."""
-        if self._claims is None:
-            return
-        if claim is None:
-            with self._claims_lock:
-                self._claims.pop(lookup.key, None)
-            return
-        if self._claims.get(lookup.key) is claim:
-            return
-        with self._claims_lock:
-            self._claims[lookup.key] = claim
-            if len(self._claims) > REMEMBERED_CLAIMS:
-                del self._claims[next(iter(self._claims))]
-
     def forget_claims(self) -> None:
-        """Forget every remembered claim."""
-        if self._claims is not None:
-            with self._claims_lock:
-                self._claims.clear()
+        """Forget what this process remembers of lookups."""
+        self._claims.clear()
 
     def _fetch_flow(self, keys: Mapping[str, Any], unit: Unit | None, may_fill: bool) -> Flow[dict[str, Row]]:
         return fetch(self.subject, keys, new_token(), **_reading(unit, may_fill))
 
     def _find_flow(self, lookup: Lookup, unit: Unit | None, may_fill: bool) -> Flow[tuple[Row | None, Claim | None]]:
-        return find(self.subject, lookup, new_token(), claim=self.claim(lookup), **_reading(unit, may_fill))
+        return find(self.subject, lookup, new_token(), claim=self._claims.get(lookup), **_reading(unit, may_fill))
 
     def _found(self, row: Sequence[object] | None) -> tuple[Any, Row] | None:
         """A queried row as the protocol wants it. What a database driver calls a row may be any sequence."""
@@ -381,7 +319,7 @@ class Records(_Records):
         """Like `find`, for a lookup made by `lookup_for`; ``query`` is called with its values."""
         flow = self._find_flow(lookup, unit, may_fill)
         row, claim = self.driver.run(flow, Source(load=self._loading(load), query=self._querying(query)))
-        self.remember(lookup, claim)
+        self._claims.set(lookup, claim)
         return row
 
     def find_many(
@@ -404,7 +342,7 @@ class Records(_Records):
             self.subject,
             lookups,
             new_token(),
-            claims=self.claims(lookups),
+            claims=self._claims.of(lookups),
             **_reading(unit, may_fill),
         )
 
@@ -416,7 +354,7 @@ class Records(_Records):
         )
         rows, claims = self.driver.run(flow, source)
         for lookup in lookups:
-            self.remember(lookup, claims.get(lookup.key))
+            self._claims.set(lookup, claims.get(lookup.key))
         return [rows.get(lookup.key) for lookup in lookups]
 
     def _loading(self, load: RowLoader | None) -> Callable[[Sequence[Any]], Any]:
@@ -504,7 +442,7 @@ class AsyncRecords(_Records):
         """Like `find`, for a lookup made by `lookup_for`; ``query`` is called with its values."""
         flow = self._find_flow(lookup, unit, may_fill)
         row, claim = await self.driver.run(flow, Source(load=self._loading(load), query=self._querying(query)))
-        self.remember(lookup, claim)
+        self._claims.set(lookup, claim)
         return row
 
     def _loading(self, load: Callable[..., Any] | None) -> Callable[[Sequence[Any]], Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cachecore import Cache, records
+from cachecore import Cache, claims
 from cachecore.backends.memory import MemoryBackend
 from cachecore.coherence import Claim
 from cachecore.entries import Value, encode_entry
@@ -36,7 +36,7 @@ def clock() -> ManualClock:
 def cache(request: pytest.FixtureRequest, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
     """A cache in the process, one on a server, and one on a server in a process that remembers no pointers."""
     if "nothing" in request.param:
-        monkeypatch.setattr(records, "REMEMBERED_CLAIMS", 0)
+        monkeypatch.setattr(claims, "REMEMBERED_CLAIMS", 0)
     backend = MemoryBackend(clock=clock) if request.param == "memory" else FakeBackend(clock)
     with Cache(backend, namespace="shop", clock=clock, sleep=clock.sleep) as cache:
         yield cache
@@ -284,7 +284,7 @@ def test_a_forged_or_corrupt_pointer_costs_a_query_and_never_the_answer(
     remote: Cache, server: FakeBackend, cities: Cities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever stands under the key of a pointer, the right row is found at the first try and the pointer repaired."""
-    monkeypatch.setattr(records, "REMEMBERED_CLAIMS", 0)
+    monkeypatch.setattr(claims, "REMEMBERED_CLAIMS", 0)
     found = cities.records(remote)
     warm(found, cities, slug="oslo")
     pointer = found.lookup_for(["slug"], ["oslo"]).key
@@ -300,7 +300,7 @@ def test_a_forged_pointer_cannot_make_a_second_key_for_a_row(
     remote: Cache, server: FakeBackend, cities: Cities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An identity of another type than the column's is not followed: nobody would outdate the row under that key."""
-    monkeypatch.setattr(records, "REMEMBERED_CLAIMS", 0)
+    monkeypatch.setattr(claims, "REMEMBERED_CLAIMS", 0)
     found = cities.records(remote)
     pointer = found.lookup_for(["slug"], ["oslo"]).key
     server.inject(
@@ -347,7 +347,7 @@ def test_the_oldest_remembered_pointers_give_way(
     remote: Cache, server: FakeBackend, cities: Cities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process remembers so many pointers and no more; a forgotten one costs one round trip."""
-    monkeypatch.setattr(records, "REMEMBERED_CLAIMS", 2)
+    monkeypatch.setattr(claims, "REMEMBERED_CLAIMS", 2)
     found = cities.records(remote)
     for slug in ("oslo", "bergen", "lyon"):
         warm(found, cities, slug=slug)
