@@ -4,8 +4,6 @@ Both offer plain values (`get`, `set`, ...), the rows of entities (`entity`) and
 belongs to the process that made it; threads may share it.
 """
 
-import asyncio
-import inspect
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -14,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from cachecore.coherence import invalidate
-from cachecore.drive import AsyncDriver, Driver, Source, awaited
+from cachecore.drive import AsyncDriver, Driver, Source, asleep, awaited, is_async
 from cachecore.entity import Columns, Entity
 from cachecore.errors import BackendError, ClosedError, ConfigurationError, InvalidKey
 from cachecore.events import Event, Failure, Hooks
@@ -153,7 +151,7 @@ class Cache(_CacheBase):
         super().__init__(
             location, namespace=namespace, ttl=ttl, version=version, secret=secret, options=options, policy=policy
         )
-        if inspect.iscoroutinefunction(self.backend.acquire):
+        if is_async(self.backend):
             raise ConfigurationError(f"the calls of the backend {location!r} are awaited: use AsyncCache")
         self._driver = Driver(self.backend, self._note, clock=clock, sleep=sleep)
 
@@ -294,7 +292,7 @@ class AsyncCache(_CacheBase):
         options: Mapping[str, Any] | None = None,
         policy: Policy | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asleep,
     ) -> None:
         super().__init__(
             location, namespace=namespace, ttl=ttl, version=version, secret=secret, options=options, policy=policy

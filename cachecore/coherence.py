@@ -504,7 +504,7 @@ def finish_write(
     """COMPLETE, after COMMIT returned and before the caller regains control. False if the backend failed.
 
     A failure needs no more than that: the hold that stands keeps the value out until it expires. ``values`` are rows
-    read back under the row locks of this transaction, to be left in place of holds that are this writer's alone.
+    read back under the row locks of this transaction, to be left in place of holds in which no other writer has been.
     """
     try:
         yield Complete(keys, token, values or {}, ttl)

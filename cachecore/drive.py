@@ -4,8 +4,6 @@ A call of the backend may return its reply or something to await; `arun` takes b
 process serves async code without a second implementation.
 """
 
-import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +30,8 @@ from cachecore.operations import (
     Release,
     Sleep,
 )
+
+CO_COROUTINE = 0x80  # as in inspect, which is slow to import
 
 T = TypeVar("T")
 Flow = Generator[Operation, Any, T]
@@ -76,7 +76,20 @@ def on_backend(backend: Backend | AsyncBackend, operation: Operation) -> Any:
 
 async def awaited(reply: Any) -> Any:
     """The reply of a backend that may be async or merely non-blocking."""
-    return await reply if inspect.isawaitable(reply) else reply
+    return await reply if isinstance(reply, Awaitable) else reply
+
+
+def is_async(backend: Any) -> bool:
+    """Whether the calls of a backend are coroutines, as opposed to blocking or not blocking at all."""
+    code = getattr(getattr(backend.acquire, "__func__", backend.acquire), "__code__", None)
+    return bool(code is not None and code.co_flags & CO_COROUTINE)
+
+
+async def asleep(seconds: float) -> None:
+    """Let seconds pass in the running event loop. asyncio is imported here: sync users need not pay for it."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 class _Performer:
@@ -162,7 +175,7 @@ class AsyncDriver(_Performer):
         note: Callable[[Event], None],
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asleep,
     ) -> None:
         super().__init__(backend, note, clock=clock, sleep=sleep)
 

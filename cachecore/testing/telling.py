@@ -1,0 +1,83 @@
+"""The explorer's steps in words that a person reads."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from cachecore.entries import Grant, Hold, Lease, Unusable, Value
+from cachecore.operations import Load, Operation, Query, QueryMany
+from cachecore.testing import model
+from cachecore.testing.actors import FINGERPRINT, load
+
+
+def line(cause: tuple[Any, ...]) -> str:
+    """One step: who, and what was done with which reply."""
+    who, *what = cause
+    return f"{who:<6} {' '.join(filter(None, map(_words, what)))}"
+
+
+def _words(item: Any) -> str:
+    """A word as it is; a part, an operation, an entry or a reply described."""
+    match item:
+        case str():
+            return item
+        case (str() as name, str() as key, *arguments):
+            return " ".join((name.upper(), key, *(_entry(one) for one in arguments if isinstance(one, Value))))
+        case model.Write(versions):
+            return f"locks and writes {_rows(versions)}"
+        case model.Statement(versions):
+            return f"writes and commits {_rows(versions)}"
+        case model.Send(operation):
+            return "sends " + ", ".join(map(_words, model.parts_of(operation)))
+        case Load(identities):
+            return f"SELECT rows {', '.join(map(str, identities))}"
+        case Query((slug,)):
+            return f"SELECT by slug {slug!r}"
+        case QueryMany(values):
+            return f"SELECT by slugs {', '.join(repr(value[0]) for value in values)}"
+        case Operation():
+            return type(item).__name__.upper()
+        case None:
+            return "-> nothing"
+        case _:
+            return f"-> {_entry(item)}"
+
+
+def _entry(item: Any) -> str:
+    """What stands in the cache or was answered."""
+    match item:
+        case Grant():
+            return "granted"
+        case Lease(token):
+            return f"leased by {_name(token)}"
+        case Hold(tokens, shared):
+            names = (_name(token) + ("" if until == model.LIVING else " (expired)") for token, until in tokens)
+            return f"held by {' and '.join(names)}{', shared' if shared else ''}"
+        case Value(b"", stamp):
+            return f"epoch {_name(stamp)}"
+        case Value(payload, stamp):
+            row = load(payload)
+            under = f" under epoch {_name(stamp.removesuffix(FINGERPRINT))}" if stamp != FINGERPRINT else ""
+            return (_rows([row]) if len(row) == 3 else f"row {row[0]}") + under
+        case Unusable():
+            return "rubbish"
+        case True | False:
+            return "yes" if item else "no"
+        case dict():
+            return _rows(cast("dict[int, Any]", item).values())
+        case (int(), version):
+            return _rows([version])
+        case _:
+            return "nothing" if item is None else str(item)
+
+
+def _rows(versions: Iterable[Any]) -> str:
+    return ", ".join(f"{identity}={label}{_slug(slug)}" for identity, label, slug in versions) or "no row"
+
+
+def _slug(slug: str | None) -> str:
+    return " (deleted)" if slug is None else f" {slug!r}" if slug else ""
+
+
+def _name(token: bytes) -> str:
+    """A token or an epoch; the look at which an epoch was begun is its last byte."""
+    return token[:8].decode(errors="replace").replace(" ", "") + (f"+{token[9]}" if len(token) > 9 else "")
