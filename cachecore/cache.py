@@ -7,7 +7,6 @@ belongs to the process that made it; threads may share it.
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -64,7 +63,7 @@ class _CacheBase:
         except InvalidKey as error:
             raise ConfigurationError(f"namespace={namespace!r}: {error}") from error
         self.namespace = namespace
-        self.policy = replace(policy or Policy(), ttl=lifetime(ttl))
+        self.policy = (policy or Policy()).replace(ttl=lifetime(ttl))
         self.hooks = Hooks()
         """Subscribe here to what happens: ``cache.hooks.subscribe(function)``."""
         self.statistics = Statistics()
@@ -107,7 +106,7 @@ class _CacheBase:
         self._check_open()
         chosen = policy or self.policy
         if ttl is not None:
-            chosen = replace(chosen, ttl=lifetime(ttl))
+            chosen = chosen.replace(ttl=lifetime(ttl))
         return Entity(
             name,
             namespace=self.namespace,

@@ -31,9 +31,10 @@ never yield in ``finally``; hold no lock across a yield. Being closed is a crash
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
+
+import msgspec
 
 from cachecore.entries import Entry, Grant, Hold, Lease, Unusable, Value
 from cachecore.errors import BackendError, BackendTimeout, CorruptEntry, UnsupportedValue, WriteRefused
@@ -67,8 +68,7 @@ def nothing_written(key: str) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What the protocol needs to know of a cached record type on one backend."""
 
     name: str
@@ -85,8 +85,7 @@ class Subject:
     """Row to its identity: a row of another identity is never believed, however it came under the key."""
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(msgspec.Struct):
     """What one fetch has found so far."""
 
     keys: Mapping[str, Hashable]
@@ -298,16 +297,14 @@ def _settle(
 # -- lookups ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """What a pointer says: the lookup is the row of ``identity``, whose columns the database spells ``spelling``."""
 
     identity: Any
     spelling: tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(msgspec.Struct, frozen=True):
     """One question about one unique combination of columns."""
 
     key: str

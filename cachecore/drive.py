@@ -6,8 +6,9 @@ process serves async code without a second implementation.
 
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from cachecore.backend import AsyncBackend, Backend
 from cachecore.events import Event
@@ -41,8 +42,7 @@ def _absent(_: object) -> Any:
     raise AssertionError("this flow asks nothing of the database")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where rows come from: plain functions, or for `AsyncDriver` also functions that return awaitables."""
 
     load: Callable[[Sequence[Any]], Any] = _absent
@@ -76,7 +76,8 @@ def on_backend(backend: Backend | AsyncBackend, operation: Operation) -> Any:
 
 async def awaited(reply: Any) -> Any:
     """The reply of a backend that may be async or merely non-blocking."""
-    return await reply if isinstance(reply, Awaitable) else reply
+    waiting: Any = reply
+    return await waiting if isinstance(reply, Awaitable) else reply
 
 
 def is_async(backend: Any) -> bool:

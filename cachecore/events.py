@@ -4,15 +4,12 @@ An event is a frozen record. ``Hooks`` calls every subscriber with it, in the th
 A subscriber that raises is logged and otherwise ignored: watching the cache must not break it.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 import msgspec
-
-logger = logging.getLogger("cachecore")
 
 MissReason = Literal[
     "absent", "leased", "held", "epoch", "schema", "corrupt", "identity", "format", "backend", "written"
@@ -104,4 +101,6 @@ class Hooks:
             try:
                 subscriber(event)
             except Exception:
-                logger.exception("a subscriber of cache events failed on %r", event)
+                import logging  # here: most processes that import this package have it by then, small tools do not
+
+                logging.getLogger("cachecore").exception("a subscriber of cache events failed on %r", event)

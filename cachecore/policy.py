@@ -1,9 +1,10 @@
 """One frozen record of durations and choices; each field says what breaks when it is wrong."""
 
 import math
-from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal, Self
+
+import msgspec
 
 from cachecore.errors import ConfigurationError
 
@@ -28,8 +29,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long things live and what to do when the cache cannot be reached. All durations in seconds."""
 
     ttl: float | None = 300.0
@@ -63,7 +63,7 @@ class Policy:
     write go on, and readers may see the old row until its TTL ends (counted as a Failure event)."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ttl", lifetime(self.ttl))
+        msgspec.structs.force_setattr(self, "ttl", lifetime(self.ttl))
         for name in ("lease_ttl", "lease_wait", "lease_poll", "hold_ttl", "commit_margin", "bulk_threshold"):
             value: float = getattr(self, name)
             if not _is_number(value) or not 0 <= value < math.inf:
@@ -83,4 +83,8 @@ class Policy:
     @classmethod
     def names(cls) -> frozenset[str]:
         """The names of all fields, for whoever reads settings."""
-        return frozenset(field.name for field in fields(cls))
+        return frozenset(cls.__struct_fields__)
+
+    def replace(self, **changes: Any) -> Self:
+        """This policy with other values for some fields. Raises as the constructor does, and TypeError for no field."""
+        return msgspec.structs.replace(self, **changes)

@@ -7,7 +7,6 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from cachecore.errors import ConfigurationError
 
@@ -33,6 +32,9 @@ def make_backend(location: str, options: Mapping[str, Any] | None = None) -> Any
     if "://" not in location and (":" in location or "." in location):
         path = location if ":" in location else ":".join(location.rsplit(".", 1))
         return _import(path)(location, dict(options or {}))
+    # What only URLs and entry points need is imported when there is one: importing this package is to be quick.
+    from urllib.parse import parse_qsl, urlsplit
+
     url = location if "://" in location else f"{location}://"
     try:
         parts = urlsplit(url)
@@ -45,7 +47,6 @@ def make_backend(location: str, options: Mapping[str, Any] | None = None) -> Any
 def _factory(scheme: str, location: str) -> Factory:
     if scheme in BUILT_IN:
         return _import(BUILT_IN[scheme])
-    # A third of what importing this package would cost otherwise.
     import importlib.metadata
 
     offered = {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}

@@ -6,7 +6,6 @@ that did would be a lie.
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 
 from cachecore.entries import TOKEN_BYTES
 from cachecore.errors import ClosedError
@@ -86,8 +85,7 @@ class Unit:
 
 
 def _strictest(one: Policy, other: Policy) -> Policy:
-    return replace(
-        one,
+    return one.replace(
         hold_ttl=max(one.hold_ttl, other.hold_ttl),
         commit_margin=max(one.commit_margin, other.commit_margin),
         unreachable="refuse" if "refuse" in (one.unreachable, other.unreachable) else one.unreachable,

@@ -542,9 +542,6 @@ def test_forced_implementation() -> None:
     assert "CACHECORE_IMPLEMENTATION must be cython, python or unset, not 'rust'" in run("rust").stderr
     forced = run("cython")
     if _rows_c is None:
-        assert (
-            "CACHECORE_IMPLEMENTATION is cython, but the compiled cachecore.integrations.django._rows_c cannot be imported"
-            in forced.stderr
-        )
+        assert "CACHECORE_IMPLEMENTATION is cython, but the compiled cachecore." in forced.stderr
     else:
         assert forced.stdout.strip() == "cython"

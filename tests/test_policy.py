@@ -1,7 +1,6 @@
 """Durations and choices: their defaults, and how wrong ones are refused."""
 
 import math
-from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from typing import Any
 
@@ -41,7 +40,7 @@ def test_the_defaults_are_accepted_and_the_record_is_frozen() -> None:
     policy = Policy()
     assert policy.unreachable == "refuse"
     assert policy.ttl == 300
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         policy.ttl = 5  # type: ignore[misc]
 
 

@@ -5,10 +5,10 @@ the search needs the same actor to do the same thing again; that they differ is 
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
+from msgspec import structs
 
 from cachecore.coherence import (
     Claim,
@@ -134,7 +134,7 @@ def finder(name: str, slug: str, *, of: Subject, claim: Claim | None = None, ver
     """Reads one row by slug. claim: what its process remembers. verified: False drops rule R13."""
     lookup = by_slug(slug)
     if not verified:
-        lookup = replace(lookup, spelling_of=_spelled(slug))
+        lookup = structs.replace(lookup, spelling_of=_spelled(slug))
 
     def program() -> Flow:
         row, _ = yield from find(of, lookup, token(name), claim=claim)
