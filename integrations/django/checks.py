@@ -15,7 +15,6 @@ W002   writes through another manager of a cached model would not be seen
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from django.apps import apps
@@ -102,10 +101,10 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
     for names in declaration.fields:
         yield from _check_lookup(model, names)
     try:
-        policy = replace(Policy(), **declaration.options)
+        policy = Policy().replace(**declaration.options)
         if declaration.ttl is not DEFAULT:
-            replace(policy, ttl=declaration.ttl)
-        version: object = declaration.version
+            policy.replace(ttl=declaration.ttl)
+        version: Any = declaration.version
         if not isinstance(version, int | str | None):
             raise ConfigurationError(f"cache_version must be an int, a str or None, not {declaration.version!r}")
     except (ConfigurationError, TypeError) as error:
@@ -127,7 +126,7 @@ def _check_lookup(model: type[models.Model], names: tuple[str, ...]) -> Iterator
             target = target.target_field
         if isinstance(target, models.JSONField | models.BinaryField | models.FileField | models.FloatField):
             yield Error(
-                f"{label} uses {column.name}, and a {type(target).__name__} does not name a row.",
+                f"{label} uses {column.name}, and a {column.get_internal_type()} does not name a row.",
                 obj=model,
                 id="cachecore.E006",
             )

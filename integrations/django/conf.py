@@ -36,11 +36,9 @@ def configured() -> Mapping[str, Mapping[str, Any]]:
     example = 'such as {"default": {"BACKEND": "memory", "NAMESPACE": "shop"}}'
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"CACHECORE must be a dict of caches, {example}, not {value!r}")
-    if DEFAULT_CACHE not in value:
-        raise ConfigurationError(
-            f'CACHECORE has no "default" cache, {example}; it has {list(cast("Mapping[str, object]", value))!r}'
-        )
     caches = cast("Mapping[str, object]", value)
+    if DEFAULT_CACHE not in caches:
+        raise ConfigurationError(f'CACHECORE has no "default" cache, {example}; it has {list(caches)!r}')
     for alias, options in caches.items():
         if not isinstance(options, Mapping):
             raise ConfigurationError(f"CACHECORE[{alias!r}] must be a dict, {example}, not {options!r}")

@@ -70,7 +70,7 @@ class CacheQuerySet(models.QuerySet[M], Generic[M]):
 
     def _raw_delete(self, using: str | None) -> int:
         with writes.writing_all(self.model, using or self.db):
-            deleted: int = super()._raw_delete(using)  # type: ignore[misc]
+            deleted: int = cast("Any", super())._raw_delete(using)
             return deleted
 
     _raw_delete.alters_data = True  # type: ignore[attr-defined]
@@ -96,9 +96,10 @@ else:
 
 def _asked(names: Sequence[str], values: Any) -> dict[str, Any]:
     """The query for the row of which these names have these values."""
-    if not isinstance(values, tuple | list) or len(values) != len(names):
+    parts = cast("Sequence[Any]", values if isinstance(values, tuple | list) else ())
+    if len(parts) != len(names):
         raise UncacheableLookup(f"{values!r} is no value of the lookup {'+'.join(names)}")
-    return dict(zip(names, values, strict=True))
+    return dict(zip(names, parts, strict=True))
 
 
 class CacheManager(_Manager[M]):

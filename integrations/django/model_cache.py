@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
@@ -39,9 +38,9 @@ class ModelCache:
         self.cache = caches[declaration.cache]
         self.layout = RowLayout(self.model, version=declaration.version)
         self.identity = identity_names(self.model)
-        policy = replace(self.cache.policy, **declaration.options)
+        policy = self.cache.policy.replace(**declaration.options)
         if declaration.ttl is not DEFAULT:
-            policy = replace(policy, ttl=declaration.ttl)
+            policy = policy.replace(ttl=declaration.ttl)
         self.records = self.cache.entity(
             declaration.concrete._meta.label,
             self.layout.codec,
@@ -289,8 +288,8 @@ def _exact_type(column: Any) -> type | None:
     """The type whose values a column compares as they are; None if each must be looked at."""
     while column.is_relation:
         column = column.target_field
-    convert: Any = type(column).to_python
-    if not convert.__module__.startswith("django."):
+    to_python: Any = column.to_python
+    if not to_python.__module__.startswith("django."):
         return None
     for field, kind in ((models.IntegerField, int), (models.CharField, str), (models.UUIDField, UUID)):
         if isinstance(column, field):

@@ -26,6 +26,9 @@ from cachecore.integrations.django.tracking import refresh, track
 
 logger = logging.getLogger("cachecore")
 
+Writing = Generator[None, None, None]
+"""What surrounds a statement."""
+
 _affected: dict[type[models.Model], Sequence[Affected]] = {}
 _silent: dict[type[models.Model], Sequence[Declaration]] = {}
 _installed = False
@@ -66,7 +69,7 @@ def changes_identity(model: type[models.Model], values: Iterable[str]) -> bool:
 
 
 @contextmanager
-def writing_rows(model: type[models.Model], alias: str, rows: Rows) -> Generator[None, None, None]:
+def writing_rows(model: type[models.Model], alias: str, rows: Rows) -> Writing:
     """Surround a statement that writes exactly these rows."""
     with ExitStack() as stack:
         start = 1
@@ -84,7 +87,7 @@ def writing_rows(model: type[models.Model], alias: str, rows: Rows) -> Generator
 
 
 @contextmanager
-def writing_all(model: type[models.Model], alias: str) -> Generator[None, None, None]:
+def writing_all(model: type[models.Model], alias: str) -> Writing:
     """Surround a statement that may write any row of a model."""
     with ExitStack() as stack:
         for one in touches(model):
@@ -95,9 +98,7 @@ def writing_all(model: type[models.Model], alias: str) -> Generator[None, None, 
 
 
 @contextmanager
-def writing_instances(
-    model: type[models.Model], alias: str, instances: Sequence[models.Model]
-) -> Generator[None, None, None]:
+def writing_instances(model: type[models.Model], alias: str, instances: Sequence[models.Model]) -> Writing:
     """Surround a statement that writes the rows of instances; those without a primary key have none yet."""
     with ExitStack() as stack:
         for one in touches(model):

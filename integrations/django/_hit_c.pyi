@@ -1,0 +1,3 @@
+"""What _hit_c offers; _hit_py says what it means."""
+
+from cachecore.integrations.django._hit_py import HitPath as HitPath
