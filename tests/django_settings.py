@@ -1,11 +1,13 @@
 """Settings of the Django project that the tests run in: SQLite files in WAL mode, as several threads need them."""
 
-import os
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
-# A file, because threads cannot share a database in memory; every run has its own.
-_TEST_DATABASE = Path(tempfile.gettempdir()) / f"cachecore-tests-{os.getpid()}.sqlite3"
+# A file, because threads cannot share a database in memory; every process has its own, and leaves nothing behind.
+_FOLDER = Path(tempfile.mkdtemp(prefix="cachecore-tests-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 SECRET_KEY = "only for tests"
 USE_TZ = True
@@ -21,7 +23,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
-        "TEST": {"NAME": str(_TEST_DATABASE)},
+        "TEST": {"NAME": str(_FOLDER / "test.sqlite3")},
         "OPTIONS": {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",

@@ -64,8 +64,8 @@ cdef class HitPath:
         self.alias = alias
         self.tracked = tracked
 
-    cdef object payload(self, key):
-        """See cachecore.records.Records.payload."""
+    cdef object believed(self, key):
+        """The read of the protocol, as in cachecore.records.Records; the hit is not yet counted."""
         cdef tuple current
         read = self.records.read  # anew each time: closing the cache replaces it
         entry = read(key)
@@ -79,10 +79,20 @@ cdef class HitPath:
             current = self.current = (epoch, epoch.stamp + self.fingerprint)
         if entry.stamp != <object>PyTuple_GET_ITEM(current, 1):
             return None
+        return entry.payload
+
+    cdef count(self, key):
+        """Count a hit and tell who listens."""
         self.statistics.hits += 1
         if self.hooks.subscribers:
             self.hooks.emit(HIT(self.entity, (key,)))
-        return entry.payload
+
+    cdef object payload(self, key):
+        """See cachecore.records.Records.payload."""
+        row = self.believed(key)
+        if row is not None:
+            self.count(key)
+        return row
 
     cdef object pointed_payload(self, pointer, tuple positions):
         """See cachecore.records.Records.pointed_payload."""
@@ -92,9 +102,11 @@ cdef class HitPath:
         claim = entry.payload
         if type(claim) is not CLAIM:
             return None
-        row = self.payload(self.identity_key(claim.identity))
+        key = self.identity_key(claim.identity)
+        row = self.believed(key)
         if row is None or picked(row, positions) != claim.spelling:
             return None
+        self.count(key)
         return row
 
     def hit(self, dict query not None, /):
