@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,20 +25,6 @@ from tests.cities import BERGEN, LYON, OSLO, Cities
 NOBODY = object()
 RENAMED = (1, "oslo", "no", "Christiania", OSLO[4])
 RENAME = "UPDATE city SET name = 'Christiania' WHERE id = 1"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """The clock of backend and cache."""
-    return ManualClock()
-
-
-@pytest.fixture
-def cities() -> Iterator[Cities]:
-    """The database."""
-    cities = Cities(rows=[OSLO, BERGEN, LYON])
-    yield cities
-    cities.close()
 
 
 class Turn:

@@ -4,7 +4,6 @@ import enum
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,32 +18,6 @@ from cachecore.errors import BackendError, BackendTimeout, ClosedError, InvalidK
 from cachecore.testing import FakeBackend, ManualClock
 
 NOBODY = object()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """The clock of backend and cache."""
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "fake"])
-def cache(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Cache]:
-    """A cache in the process, and one on a server."""
-    backend = MemoryBackend(clock=clock) if request.param == "memory" else FakeBackend(clock)
-    with Cache(backend, namespace="shop", clock=clock, sleep=clock.sleep) as cache:
-        yield cache
-
-
-@pytest.fixture
-def server(clock: ManualClock) -> FakeBackend:
-    """A server that fails when told to."""
-    return FakeBackend(clock)
-
-
-@pytest.fixture
-def remote(server: FakeBackend, clock: ManualClock) -> Cache:
-    """A cache on that server."""
-    return Cache(server, namespace="shop", clock=clock, sleep=clock.sleep)
 
 
 # -- get, set, delete ------------------------------------------------------------------------------

@@ -18,20 +18,6 @@ from tests.cities import BERGEN, LYON, OSLO, Cities
 NEW_OSLO = (1, "christiania", "no", "Oslo", OSLO[4])
 
 
-@pytest.fixture
-def cities() -> Iterator[Cities]:
-    """The database."""
-    cities = Cities(rows=[OSLO, BERGEN, LYON])
-    yield cities
-    cities.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """The clock of backend and cache."""
-    return ManualClock()
-
-
 @pytest.fixture(params=["memory", "fake", "fake, nothing remembered"])
 def cache(request: pytest.FixtureRequest, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
     """A cache in the process, one on a server, and one on a server in a process that remembers no pointers."""
@@ -40,18 +26,6 @@ def cache(request: pytest.FixtureRequest, clock: ManualClock, monkeypatch: pytes
     backend = MemoryBackend(clock=clock) if request.param == "memory" else FakeBackend(clock)
     with Cache(backend, namespace="shop", clock=clock, sleep=clock.sleep) as cache:
         yield cache
-
-
-@pytest.fixture
-def server(clock: ManualClock) -> FakeBackend:
-    """A server whose content a test can forge."""
-    return FakeBackend(clock)
-
-
-@pytest.fixture
-def remote(server: FakeBackend, clock: ManualClock) -> Cache:
-    """A cache on that server."""
-    return Cache(server, namespace="shop", clock=clock, sleep=clock.sleep)
 
 
 def warm(found: Records, cities: Cities, **fields: Any) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,47 +10,11 @@ from uuid import UUID
 import pytest
 
 from cachecore import Cache, Column, Policy
-from cachecore.backends.memory import MemoryBackend
 from cachecore.entries import Value as StoredValue
 from cachecore.entries import encode_entry
 from cachecore.errors import ConfigurationError, InvalidKey, UncacheableLookup
 from cachecore.testing import FakeBackend, ManualClock
 from tests.cities import BERGEN, COLUMNS, LYON, OSLO, Cities
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """The clock of backend and cache."""
-    return ManualClock()
-
-
-@pytest.fixture
-def cities() -> Iterator[Cities]:
-    """The database."""
-    cities = Cities(rows=[OSLO, BERGEN, LYON])
-    yield cities
-    cities.close()
-
-
-@pytest.fixture(params=["memory", "fake"])
-def cache(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Cache]:
-    """A cache in the process, and one on a server."""
-    backend = MemoryBackend(clock=clock) if request.param == "memory" else FakeBackend(clock)
-    with Cache(backend, namespace="shop", clock=clock, sleep=clock.sleep) as cache:
-        yield cache
-
-
-@pytest.fixture
-def server(clock: ManualClock) -> FakeBackend:
-    """A server with an operation log."""
-    return FakeBackend(clock)
-
-
-@pytest.fixture
-def remote(server: FakeBackend, clock: ManualClock) -> Cache:
-    """A cache on that server."""
-    return Cache(server, namespace="shop", clock=clock, sleep=clock.sleep)
-
 
 # -- get and get_many ------------------------------------------------------------------------------
 

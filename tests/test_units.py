@@ -4,7 +4,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,40 +20,6 @@ from tests.cities import BERGEN, OSLO, Cities
 
 RENAMED = (1, "oslo", "no", "Christiania", OSLO[4])
 RENAME = "UPDATE city SET name = 'Christiania' WHERE id = 1"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """The clock of backend and cache."""
-    return ManualClock()
-
-
-@pytest.fixture
-def cities() -> Iterator[Cities]:
-    """The database."""
-    cities = Cities(rows=[OSLO, BERGEN])
-    yield cities
-    cities.close()
-
-
-@pytest.fixture(params=["memory", "fake"])
-def cache(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Cache]:
-    """A cache in the process, and one on a server."""
-    backend = MemoryBackend(clock=clock) if request.param == "memory" else FakeBackend(clock)
-    with Cache(backend, namespace="shop", clock=clock, sleep=clock.sleep) as cache:
-        yield cache
-
-
-@pytest.fixture
-def server(clock: ManualClock) -> FakeBackend:
-    """A server with an operation log and faults."""
-    return FakeBackend(clock)
-
-
-@pytest.fixture
-def remote(server: FakeBackend, clock: ManualClock) -> Cache:
-    """A cache on that server."""
-    return Cache(server, namespace="shop", clock=clock, sleep=clock.sleep)
 
 
 def read_again(found: Records, cities: Cities, identity: int = 1) -> tuple[Any, int]:
