@@ -19,17 +19,18 @@ INSTALLED_APPS = [
     "tests.django_app",
     "tests.geo_app",
 ]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": ":memory:",
-        "TEST": {"NAME": str(_FOLDER / "test.sqlite3")},
-        "OPTIONS": {
-            "timeout": 20,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
-        },
+_SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": ":memory:",
+    "OPTIONS": {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
     },
+}
+DATABASES = {
+    "default": {**_SQLITE, "TEST": {"NAME": str(_FOLDER / "test.sqlite3")}},
+    "twin": {**_SQLITE, "TEST": {"MIRROR": "default"}},  # another alias of the same database
     "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
 CACHECORE = {"default": {"BACKEND": "memory", "NAMESPACE": "tests", "PROCESSES": 1}}

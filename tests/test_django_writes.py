@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.core import serializers
 from django.core.management import call_command
-from django.db import DatabaseError, IntegrityError, connection, models, transaction
+from django.db import DatabaseError, IntegrityError, connection, connections, models, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Upper
 from django.db.models.signals import post_migrate, pre_save
@@ -17,6 +17,7 @@ from django.db.models.signals import post_migrate, pre_save
 from cachecore.cache import Cache
 from cachecore.errors import BackendTimeout
 from cachecore.integrations.django import CommitRefused, caches
+from cachecore.integrations.django.connection import database_of
 from cachecore.testing.fake import FakeBackend
 from tests.geo_app.models import (
     Badge,
@@ -517,6 +518,38 @@ class TestOddSaves:
         config = apps.get_app_config("geo_app")
         post_migrate.send(config, app_config=config, using="default", verbosity=0, interactive=False)
         assert City.objects.get_from_cache(pk=cities[0].pk).population == 5
+
+    @pytest.mark.django_db(transaction=True, databases=["default", "twin"])
+    def test_two_aliases_of_one_database_outdate_each_others_rows(self, cities: list[City]) -> None:
+        """A row has one key, whichever alias it is read or written by."""
+        twin = City.objects.db_manager("twin")
+        for _ in range(2):
+            assert City.objects.get_from_cache(pk=cities[0].pk).population == cities[0].population
+            assert twin.get_from_cache(pk=cities[0].pk).population == cities[0].population
+        City.objects.using("twin").filter(pk=cities[0].pk).update(population=77)
+        assert City.objects.get_from_cache(pk=cities[0].pk).population == 77
+        cities[0].population = 78
+        cities[0].save(using="default")
+        assert twin.get_from_cache(pk=cities[0].pk).population == 78
+
+    def test_which_aliases_share_a_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same ENGINE, HOST, PORT and NAME is one database; databases in memory are each their own."""
+        one = {"ENGINE": "e", "HOST": "h", "PORT": 5432, "NAME": "shop", "USER": "a"}
+        settings = {
+            "default": one,
+            "replica": {**one, "HOST": "r"},
+            "reports": {**one, "PORT": "5432", "USER": "b"},
+            "memory": {**one, "NAME": ":memory:"},
+            "memory2": {**one, "NAME": ":memory:"},
+        }
+        monkeypatch.setattr(connections, "settings", settings)
+        assert {alias: database_of(alias) for alias in settings} == {
+            "default": "default",
+            "replica": "replica",
+            "reports": "default",
+            "memory": "memory",
+            "memory2": "memory2",
+        }
 
     @pytest.mark.django_db(databases=["default", "other"])
     def test_writes_with_using(self) -> None:

@@ -21,7 +21,7 @@ found out at the next read or write (`settle`). When the world is rolled back ev
 
 import threading
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -325,6 +325,23 @@ def state_of(alias: str) -> ConnectionState:
     connection = connections[alias]
     state: ConnectionState | None = connection.__dict__.get(_ATTRIBUTE)
     return state or attach(connection)
+
+
+def database_of(alias: str) -> str:
+    """The first alias that connects to the database ``alias`` connects to, by ENGINE, HOST, PORT and NAME.
+
+    A row has one key, whichever alias it is read or written by.
+    """
+    settings: Mapping[str, Mapping[str, Any]] = connections.settings
+    place = _place(alias, settings[alias])
+    return next(one for one, options in settings.items() if _place(one, options) == place)
+
+
+def _place(alias: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    name = str(options["NAME"])
+    if not name or "memory" in name:
+        return (alias,)  # each connection to a database in memory has its own
+    return (options["ENGINE"], str(options["HOST"]), str(options["PORT"]), name)
 
 
 def attach(connection: BaseDatabaseWrapper) -> ConnectionState:

@@ -13,7 +13,7 @@ from django.db import connections, models
 
 from cachecore.errors import BackendError, UncacheableLookup
 from cachecore.integrations.django.conf import caches
-from cachecore.integrations.django.connection import ConnectionState, dirty, state_of
+from cachecore.integrations.django.connection import ConnectionState, database_of, dirty, state_of
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
 from cachecore.integrations.django.hit import HitPath, Plan
 from cachecore.integrations.django.rows import RowLayout
@@ -46,7 +46,7 @@ class ModelCache:
             self.layout.codec,
             identity=self.identity,
             lookups=declaration.lookups(),
-            alias=alias,
+            alias=database_of(alias),
             policy=policy,
             ttl=policy.ttl,
         )
