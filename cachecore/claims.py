@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterable
 from typing import cast
 
-from cachecore.coherence import Claim, Lookup
 from cachecore.errors import CorruptEntry
+from cachecore.lookups import Claim, Lookup
 from cachecore.value_codec import ValueCodec
 
 REMEMBERED_CLAIMS = 10_000

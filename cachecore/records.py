@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any, TypedDict
 
 from cachecore.claims import NotRemembered, Remembered, dump_claim, freeze_claim, load_claim, thaw_claim
-from cachecore.coherence import Claim, Lookup, Subject, fetch, find, find_many, nothing_written
+from cachecore.coherence import Subject, fetch, nothing_written
 from cachecore.drive import AsyncDriver, Driver, Flow, Source, awaited
 from cachecore.entity import Entity, Row
 from cachecore.entries import Value
 from cachecore.errors import ClosedError, CorruptEntry, UncacheableLookup
 from cachecore.events import Hit, Hooks
+from cachecore.lookups import Claim, Lookup, find, find_many
 from cachecore.statistics import Statistics
 from cachecore.unit import Unit, new_token
 

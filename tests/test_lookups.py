@@ -7,9 +7,9 @@ import pytest
 
 from cachecore import Cache, claims
 from cachecore.backends.memory import MemoryBackend
-from cachecore.coherence import Claim
 from cachecore.entries import Value, encode_entry
 from cachecore.errors import UncacheableLookup
+from cachecore.lookups import Claim
 from cachecore.records import Records
 from cachecore.testing import FakeBackend, ManualClock
 from cachecore.value_codec import ValueCodec

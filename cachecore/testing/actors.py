@@ -10,20 +10,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import structs
 
-from cachecore.coherence import (
-    Claim,
-    Lookup,
-    Subject,
-    abandon_write,
-    begin_write,
-    fetch,
-    find,
-    find_many,
-    finish_write,
-    invalidate,
-)
+from cachecore.coherence import Subject, abandon_write, begin_write, fetch, finish_write, invalidate
 from cachecore.entries import TOKEN_BYTES, Value
 from cachecore.errors import BackendError, CorruptEntry, WriteRefused
+from cachecore.lookups import Claim, Lookup, find, find_many
 from cachecore.operations import Get, Operation
 from cachecore.policy import Policy
 from cachecore.testing.model import (

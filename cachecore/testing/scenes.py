@@ -8,8 +8,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from cachecore.coherence import Claim, Subject
+from cachecore.coherence import Subject
 from cachecore.entries import Entry, Value
+from cachecore.lookups import Claim
 from cachecore.operations import Fill, Operation
 from cachecore.testing import actors
 from cachecore.testing.actors import (

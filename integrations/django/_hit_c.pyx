@@ -6,7 +6,7 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from cpython.ref cimport Py_INCREF
 
-from cachecore.coherence import Claim
+from cachecore.lookups import Claim
 from cachecore.entries import Value
 from cachecore.events import Hit
 
