@@ -1,8 +1,8 @@
 """The closed vocabulary of what the protocol may ask for.
 
 A flow of `cachecore.coherence` or `cachecore.lookups` yields one of these and is sent the reply named in its
-docstring; if the operation fails, the error is thrown into the flow. Drivers (`cachecore.drive`) carry them out, sync or async; the explorer
-(`cachecore.testing.explorer`) carries them out on a model world in every order.
+docstring; if the operation fails, the error is thrown into the flow. Drivers (`cachecore.drive`) carry them out, sync
+or async; the explorer (`cachecore.testing.explorer`) carries them out on a model world in every order.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
