@@ -163,3 +163,21 @@ def test_cache_fields_that_are_no_names(fields: Any) -> None:
 def test_cache_fields_are_names_and_tuples_of_names(fields: Any, lookups: Any) -> None:
     """One name may be given as it is."""
     assert CacheManager(cache_fields=fields).cache_fields == lookups
+
+
+class ToOther:
+    """A router that writes to the other database."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "other"
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_changed_routers_lead_to_the_database_they_name() -> None:
+    """A manager that has served one database asks the routers again after DATABASE_ROUTERS has changed."""
+    for alias in ("default", "other"):
+        Country.objects.using(alias).create(pk=1, code="NO", name=alias)
+    assert Country.objects.get_from_cache(pk=1).name == "default"
+    with override_settings(DATABASE_ROUTERS=["tests.test_django_conf.ToOther"]):
+        assert Country.objects.get_from_cache(pk=1).name == "other"
+    assert Country.objects.get_from_cache(pk=1).name == "default"

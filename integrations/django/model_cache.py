@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.signals import setting_changed
 from django.db import connections, models
 
 from cachecore.errors import BackendError, UncacheableLookup
@@ -321,16 +322,27 @@ def model_cache(declaration: Declaration, alias: str) -> ModelCache:
     return found
 
 
-def _drop_all() -> None:
-    """The caches are being closed: the next use of each model begins anew."""
+def _begin_anew() -> None:
+    """The next use of each model looks again at the settings; what is cached and being written stays as it is."""
     with _lock:
         for found in _model_caches.values():
             found.is_current = False
         _model_caches.clear()
+
+
+def _drop_all() -> None:
+    """The caches are being closed, and with them what was to be outdated in them."""
+    _begin_anew()
     dirty.forget()
 
 
+def _on_setting_changed(*, setting: str, **_: Any) -> None:
+    if setting == "DATABASE_ROUTERS":
+        _begin_anew()
+
+
 caches.on_close.append(_drop_all)
+setting_changed.connect(_on_setting_changed, dispatch_uid="cachecore.routers")
 
 
 def outdate_everything() -> None:
