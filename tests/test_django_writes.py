@@ -16,8 +16,9 @@ from django.db.models.signals import post_migrate, pre_save
 
 from cachecore.cache import Cache
 from cachecore.errors import BackendTimeout
-from cachecore.integrations.django import CommitRefused, caches
+from cachecore.integrations.django import CommitRefused, caches, declaration
 from cachecore.integrations.django.connection import database_of
+from cachecore.integrations.django.declaration import Declaration, affected_by, declare, declared
 from cachecore.testing.fake import FakeBackend
 from tests.geo_app.models import (
     Badge,
@@ -621,3 +622,15 @@ def test_statistics_count_what_writes_outdate(each_cache: Cache, cities: list[Ci
     each_cache.statistics.reset()
     cities[0].save()
     assert each_cache.statistics.invalidations == 1
+
+
+def test_a_table_kept_in_two_caches_is_outdated_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy may declare another cache than its base; a write to either class changes the rows of both."""
+    monkeypatch.setattr(declaration, "_declarations", {})
+    for model, cache in ((City, "default"), (CityProxy, "second")):
+        declare(Declaration(model=model, manager_name="objects", fields=(("slug",),), cache=cache))
+    for model in (City, CityProxy):
+        assert [one.declaration.cache for one in affected_by(model)] == ["default", "second"]
+        known = declared(model)
+        assert known is not None
+        assert known.model is City

@@ -80,17 +80,19 @@ def tracked_by(declaration: Declaration) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known[name] for names in declaration.fields for name in names if name in known))
 
 
-_declarations: dict[type[models.Model], Declaration] = {}
+_declarations: dict[tuple[type[models.Model], str], Declaration] = {}
+"""By table and cache: a proxy may keep the rows of its base's table in another cache."""
 
 
 def declare(declaration: Declaration) -> None:
-    """Remember a declaration; the first for a concrete model counts, and a check complains about others."""
-    _declarations.setdefault(declaration.concrete, declaration)
+    """Remember a declaration; of several that keep one table in one cache, under the same keys, the first is enough."""
+    _declarations.setdefault((declaration.concrete, declaration.cache), declaration)
 
 
 def declared(model: type[models.Model]) -> Declaration | None:
-    """The declaration for the table of ``model``, if it is cached."""
-    return _declarations.get(concrete(model))
+    """The first declaration for the table of ``model``, if it is cached."""
+    table = concrete(model)
+    return next((found for (owner, _), found in _declarations.items() if owner is table), None)
 
 
 def all_declared() -> Iterable[Declaration]:
