@@ -10,6 +10,7 @@ from cachecore.backends.memory import MemoryBackend
 from cachecore.entries import Entry, Grant, Hold, Lease, Value, encode_entry
 from cachecore.errors import BackendTimeout, BackendUnavailable
 from cachecore.testing import AsyncBackendSuite, AsyncFakeBackend, BackendSuite, Call, FakeBackend, ManualClock
+from cachecore.testing.reference import ReferenceBackend
 from cachecore.testing.suite_steps import OPERATIONS, STATES
 
 
@@ -198,3 +199,14 @@ async def test_the_clock_of_tests() -> None:
     assert clock() == 8.0
     with pytest.raises(ValueError, match="advance"):
         clock.advance(-1)
+
+
+@pytest.mark.parametrize("make", [FakeBackend, lambda clock: MemoryBackend(clock=clock), ReferenceBackend])
+def test_a_hold_that_has_ended_leaves_no_value(make: Any) -> None:
+    """A COMPLETE that comes when its hold has expired finds nothing to replace, on the reference as on the others."""
+    clock = ManualClock()
+    backend = make(clock)
+    backend.hold(["row"], b"mine----", 15.0)
+    clock.advance(15.0)
+    backend.complete(["row"], b"mine----", {"row": (Value(b"old", b"stamp"), 1)}, 60.0)
+    assert backend.get(["row"]) == [None]

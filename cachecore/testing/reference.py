@@ -18,7 +18,7 @@ class ReferenceBackend:
         self._stored: dict[str, tuple[Entry, float]] = {}
 
     def get(self, keys: Sequence[str]) -> list[Entry | None]:
-        return [entries.standing(self._read(key), self._clock()) for key in keys]
+        return [self._read(key) for key in keys]
 
     def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
         return [self._grant(key, entries.acquired(self._read(key), token, self._clock()), ttl) for key in keys]
@@ -83,7 +83,9 @@ class ReferenceBackend:
 
     def _read(self, key: str) -> Entry | None:
         entry, until = self._stored.get(key, (None, 0.0))
-        return entry if until > self._clock() else None
+        now = self._clock()
+        # A hold whose last deadline has passed is gone, as it is from any server.
+        return entries.standing(entry, now) if until > now else None
 
     def _write(self, key: str, entry: Entry | None, ttl: float | None) -> None:
         if entry is None:
