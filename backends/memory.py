@@ -56,12 +56,12 @@ class MemoryBackend:
         now = self._clock()
         return [entries.standing(self.read(key), now) for key in keys]
 
-    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
+    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         with self._lock:
             now = self._clock()
             return [self._acquire(key, entries.acquired(self.read(key), token, now), ttl) for key in keys]
 
-    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant]:
+    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         with self._lock:
             now = self._clock()
             return [
@@ -74,13 +74,15 @@ class MemoryBackend:
             self.store.set(key, entry, _MARK_WEIGHT, ttl)
         return reply
 
-    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool]:
+    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
         with self._lock:
             return [self._fill(key, token, value, weight, ttl) for key, token, value, weight in items]
 
-    def _fill(self, key: str, token: bytes, value: Value, weight: int, ttl: float | None) -> bool:
+    def _fill(self, key: str, token: bytes, value: Value, weight: int, ttl: float | None) -> bool | None:
         entry, granted = entries.filled(self._peek(key), token, value)
-        return granted and self.store.set(key, entry, weight, ttl)
+        if not granted:
+            return False
+        return True if self.store.set(key, entry, weight, ttl) else None
 
     def abandon(self, leases: Sequence[tuple[str, bytes]]) -> None:
         with self._lock:
@@ -142,6 +144,9 @@ class MemoryBackend:
         with self._lock:
             self.store.clear()
 
+    def diagnose(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         self.clear()
 
@@ -178,3 +183,6 @@ def from_url(url: str, options: Mapping[str, Any]) -> MemoryBackend:
         except (TypeError, ValueError):
             raise ConfigurationError(f"memory://: {name} must be a whole number, not {value!r}") from None
     return MemoryBackend(**chosen)
+
+
+async_from_url = from_url  # nothing here blocks

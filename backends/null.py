@@ -1,18 +1,14 @@
 """A backend that stores nothing: every read is the database's. For switching the cache off by configuration."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cachecore.entries import Entry, Grant, Hold, Value
+from cachecore.entries import Entry, Grant, Value
 from cachecore.errors import ConfigurationError
-
-# As if a writer were always in flight: readers ask the database, wait for nobody and fill nothing.
-_HELD = Hold(((b"\0" * 8, math.inf),))
 
 
 class NullBackend:
-    """Always empty; never grants a lease, so that nothing is ever sent to be filled."""
+    """Always empty, and without room for a lease, so that nothing is ever sent to be filled."""
 
     name = "null"
     keeps_objects = True
@@ -20,13 +16,13 @@ class NullBackend:
     def get(self, keys: Sequence[str]) -> list[Entry | None]:
         return [None] * len(keys)
 
-    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
-        return [_HELD] * len(keys)
+    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
+        return [None] * len(keys)
 
-    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant]:
-        return [_HELD] * len(seen)
+    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
+        return [None] * len(seen)
 
-    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool]:
+    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
         return [False] * len(items)
 
     def abandon(self, leases: Sequence[tuple[str, bytes]]) -> None:
@@ -55,6 +51,9 @@ class NullBackend:
     def clear(self) -> None:
         return None
 
+    def diagnose(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         return None
 
@@ -64,3 +63,6 @@ def from_url(url: str, options: Mapping[str, Any]) -> NullBackend:
     if options:
         raise ConfigurationError(f"null:// has no options, but {', '.join(options)} was given in {url!r}")
     return NullBackend()
+
+
+async_from_url = from_url  # nothing here blocks

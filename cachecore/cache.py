@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from cachecore.coherence import invalidate
 from cachecore.drive import AsyncDriver, Driver, Source, asleep, awaited, is_async
@@ -34,9 +34,9 @@ class ClosedBackend:
         raise ClosedError("this cache has been closed")
 
 
-def _backend_at(location: object, options: Mapping[str, Any] | None) -> Any:
+def _backend_at(location: object, options: Mapping[str, Any] | None, awaited: bool) -> Any:
     if isinstance(location, str):
-        return make_backend(location, options)
+        return make_backend(location, options, awaited=awaited)
     if not hasattr(location, "acquire") or not hasattr(location, "keeps_objects"):
         raise ConfigurationError(f"location must be a URL, a dotted path or a backend, not {location!r}")
     if options:
@@ -46,6 +46,9 @@ def _backend_at(location: object, options: Mapping[str, Any] | None) -> Any:
 
 class _CacheBase:
     """What both caches share: settings, backend, hooks and statistics."""
+
+    _awaited: ClassVar[bool]
+    """Whether the calls of the backend are awaited."""
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class _CacheBase:
         self.statistics = Statistics()
         self._secret = secret
         self._plain = Plain(namespace, self.policy.ttl, version, secret)
-        self.backend: Any = _backend_at(location, options)
+        self.backend: Any = _backend_at(location, options, self._awaited)
         """The backend; after `close` one whose every method raises ClosedError."""
         self._records: weakref.WeakSet[Records | AsyncRecords] = weakref.WeakSet()
 
@@ -134,6 +137,8 @@ class Cache(_CacheBase):
     Raises ConfigurationError naming the argument. Closing it, or leaving its ``with`` block, ends its connections.
     """
 
+    _awaited = False
+
     def __init__(
         self,
         location: str | object = "memory://",
@@ -183,10 +188,23 @@ class Cache(_CacheBase):
         self._records.add(records)
         return records
 
-    def begin(self) -> UnitOfWork:
-        """Begin the unit of work of one database transaction."""
+    def begin(self, *, journal: Callable[[Sequence[str]], object] | None = None) -> UnitOfWork:
+        """Begin the unit of work of one database transaction.
+
+        journal: called with keys, as text, when the cache cannot be reached; it writes them into a table of your own
+        in the open transaction, from which they are later given to `replay`. None: there is no such table.
+        """
         self._check_open()
-        return UnitOfWork(self._driver)
+        return UnitOfWork(self._driver, journal=journal)
+
+    def replay(self, keys: Iterable[str]) -> None:
+        """Outdate what a journal has noted. Delete it from the journal only when this has returned.
+
+        Raises BackendError while the cache is still away.
+        """
+        noted = list(keys)
+        if noted:
+            self._driver.run(invalidate("", noted, new_token()))
 
     def invalidate(self, records: Records, *identities: Hashable) -> None:
         """Outdate rows that something outside a unit of work has changed and committed; none given: all rows.
@@ -258,6 +276,11 @@ class Cache(_CacheBase):
         """Empty the backend, of every namespace. Raises BackendError."""
         self.backend.clear()
 
+    def diagnose(self) -> list[str]:
+        """Sentences that name what in the cache servers' settings weakens the promise. Raises BackendError."""
+        found: list[str] = self.backend.diagnose()
+        return found
+
     def close(self) -> None:
         """End the backend's connections. Closing twice is allowed."""
         backend = self._end(self._driver)
@@ -279,6 +302,8 @@ class AsyncCache(_CacheBase):
     A backend whose calls never block, such as ``memory://``, is used as it is. Loaders, queries and creators may be
     async or plain functions.
     """
+
+    _awaited = True
 
     def __init__(
         self,
@@ -320,10 +345,16 @@ class AsyncCache(_CacheBase):
         self._records.add(records)
         return records
 
-    def begin(self) -> AsyncUnitOfWork:
-        """Begin the unit of work of one database transaction."""
+    def begin(self, *, journal: Callable[[Sequence[str]], object] | None = None) -> AsyncUnitOfWork:
+        """Begin the unit of work of one database transaction; ``journal`` may be async. See `Cache.begin`."""
         self._check_open()
-        return AsyncUnitOfWork(self._driver)
+        return AsyncUnitOfWork(self._driver, journal=journal)
+
+    async def replay(self, keys: Iterable[str]) -> None:
+        """Outdate what a journal has noted. Raises BackendError. See `Cache.replay`."""
+        noted = list(keys)
+        if noted:
+            await self._driver.run(invalidate("", noted, new_token()))
 
     async def invalidate(self, records: AsyncRecords, *identities: Hashable) -> None:
         """Outdate rows that something else has changed and committed; none given: all rows. Raises BackendError."""
@@ -392,6 +423,11 @@ class AsyncCache(_CacheBase):
     async def clear(self) -> None:
         """Empty the backend, of every namespace. Raises BackendError."""
         await awaited(self.backend.clear())
+
+    async def diagnose(self) -> list[str]:
+        """Sentences that name what in the cache servers' settings weakens the promise. Raises BackendError."""
+        found: list[str] = await awaited(self.backend.diagnose())
+        return found
 
     async def close(self) -> None:
         """End the backend's connections. Closing twice is allowed."""

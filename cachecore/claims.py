@@ -55,13 +55,13 @@ class Remembered:
         self._claims: dict[str, Claim] = {}
         self._lock = threading.Lock()
 
-    def get(self, lookup: Lookup) -> Claim | None:
-        """What is remembered of a lookup."""
-        return self._claims.get(lookup.key)
+    def get(self, pointer: str) -> Claim | None:
+        """What is remembered of the lookup with this pointer key."""
+        return self._claims.get(pointer)
 
     def of(self, lookups: Iterable[Lookup]) -> dict[str, Claim]:
         """What is remembered of many lookups, by pointer key."""
-        known = {lookup.key: self.get(lookup) for lookup in lookups}
+        known = {lookup.key: self.get(lookup.key) for lookup in lookups}
         return {key: claim for key, claim in known.items() if claim is not None}
 
     def set(self, lookup: Lookup, claim: Claim | None) -> None:

@@ -37,7 +37,7 @@ import msgspec
 
 from cachecore.entries import Entry, Grant, Hold, Lease, Unusable, Value
 from cachecore.errors import BackendError, BackendTimeout, CorruptEntry, UnsupportedValue, WriteRefused
-from cachecore.events import Failure, Filled, FillRefused, Held, Hit, Invalidated, Miss, MissReason
+from cachecore.events import Failure, Filled, FillRefused, Held, Hit, Invalidated, Journaled, Miss, MissReason
 from cachecore.operations import (
     Abandon,
     Acquire,
@@ -45,6 +45,7 @@ from cachecore.operations import (
     Displace,
     Fill,
     Get,
+    Journal,
     Load,
     Note,
     Now,
@@ -80,6 +81,10 @@ class Subject(msgspec.Struct, frozen=True):
     """Row to its identity: a row of another identity is never believed, however it came under the key."""
 
 
+Seen = Sequence[Entry | Grant | None] | BackendError
+"""The reply to an Acquire, or its failure."""
+
+
 class _Reading(msgspec.Struct):
     """What one fetch has found so far."""
 
@@ -104,20 +109,23 @@ def fetch(
     *,
     may_fill: bool = True,
     written: Callable[[str], bool] = nothing_written,
+    seen: Seen | None = None,
 ) -> Generator[Operation, Any, dict[str, Row]]:
     """The rows under ``keys`` (key -> identity), from the cache or by one Load; a key without a row is absent.
 
     ``token`` is random and this call's own. ``may_fill`` is False where a statement could see an old snapshot or
     uncommitted data. ``written`` tells which keys this transaction has written: those are read from the database.
+    ``seen`` is the reply to the flow's first Acquire, the epoch's before those of all ``keys``, where the caller has
+    made it outside; then ``may_fill`` is True and nothing is written.
     """
     reading = _Reading(keys, {}, {}, {}, None)
     all_written = subject.epoch_key is not None and written(subject.epoch_key)
     reading.missing.update((key, "written") for key in keys if all_written or written(key))
     wanted = [key for key in keys if key not in reading.missing]
     if wanted:
-        look = _acquire if may_fill else _peek
+        look = _acquire(subject, reading, wanted, token, seen) if may_fill else _peek(subject, reading, wanted)
         try:
-            yield from look(subject, reading, wanted, token)
+            yield from look
         except BackendError as error:
             yield Note(Failure(subject.name, "acquire", error))
             unanswered = (key for key in wanted if key not in reading.rows)
@@ -131,23 +139,30 @@ def fetch(
 
 
 def _acquire(
-    subject: Subject, reading: _Reading, wanted: Sequence[str], token: bytes
+    subject: Subject, reading: _Reading, wanted: Sequence[str], token: bytes, seen: Seen | None
 ) -> Generator[Operation, Any, None]:
     """Sort ``wanted`` into hits and misses, leave leases for what may be filled, wait a little for others' fills."""
+    if isinstance(seen, BackendError):
+        raise seen
     policy = subject.policy
     head = [] if subject.epoch_key is None else [subject.epoch_key]
     waited, pause = 0.0, policy.lease_poll
     for look in count():
-        replies: list[Entry | Grant] = yield Acquire([*head, *wanted], token, policy.lease_ttl)
-        bulk_write_in_flight = False
+        replies: Sequence[Entry | Grant | None]
+        if seen is not None and look == 0:
+            replies = seen
+        else:
+            replies = yield Acquire([*head, *wanted], token, policy.lease_ttl)
+        without_epoch = False
         if head:
-            bulk_write_in_flight = isinstance(replies[0], Hold)
+            # A bulk write is in flight, or the server has no room for an epoch: waiting would not help.
+            without_epoch = replies[0] is None or isinstance(replies[0], Hold)
             reading.stamp = yield from _renewed_stamp(subject, replies[0], token, look)
         else:
             reading.stamp = subject.fingerprint
         outdated, waiting = _sort(subject, reading, zip(wanted, replies[len(head) :], strict=True))
         if outdated:
-            displaced: list[Entry | Grant] = yield Displace(outdated, token, policy.lease_ttl)
+            displaced: list[Entry | Grant | None] = yield Displace(outdated, token, policy.lease_ttl)
             for (key, _), reply in zip(outdated, displaced, strict=True):
                 if isinstance(reply, Grant):
                     reading.grants[key] = reply.token
@@ -155,8 +170,8 @@ def _acquire(
             return
         # Who holds a row's lease must not wait for another row's: two batches would wait for each other.
         in_the_way = reading.stamp is not None and bool(reading.grants)
-        if bulk_write_in_flight or in_the_way or waited >= policy.lease_wait:
-            reading.missing.update((key, "held" if bulk_write_in_flight else "leased") for key in waiting)
+        if without_epoch or in_the_way or waited >= policy.lease_wait:
+            reading.missing.update((key, "held" if without_epoch else "leased") for key in waiting)
             return
         yield Sleep(pause)
         waited += pause
@@ -164,7 +179,7 @@ def _acquire(
         wanted = waiting
 
 
-def _peek(subject: Subject, reading: _Reading, wanted: Sequence[str], token: bytes) -> Generator[Operation, Any, None]:
+def _peek(subject: Subject, reading: _Reading, wanted: Sequence[str]) -> Generator[Operation, Any, None]:
     """Sort ``wanted`` into hits and misses and leave no trace."""
     head = [] if subject.epoch_key is None else [subject.epoch_key]
     replies: list[Entry | None] = yield Get([*head, *wanted])
@@ -179,7 +194,7 @@ def _stamp(subject: Subject, epoch: Entry | Grant | None) -> bytes | None:
 
 
 def _renewed_stamp(
-    subject: Subject, epoch: Entry | Grant, token: bytes, look: int
+    subject: Subject, epoch: Entry | Grant | None, token: bytes, look: int
 ) -> Generator[Operation, Any, bytes | None]:
     """Like `_stamp`, but begins a new epoch where there is none.
 
@@ -276,13 +291,15 @@ def _settle(
     """Fill and give back leases. The answer is known by now, so a failure here costs only the next reader's time."""
     try:
         if fills:
-            stored: list[bool] = yield Fill(fills, subject.policy.ttl)
-            done = [fill[0] for fill, kept in zip(fills, stored, strict=True) if kept]
-            refused = [fill[0] for fill, kept in zip(fills, stored, strict=True) if not kept]
-            if done:
-                yield Note(Filled(subject.name, done))
-            if refused:
-                yield Note(FillRefused(subject.name, refused, "lease"))
+            stored: list[bool | None] = yield Fill(fills, subject.policy.ttl)
+            by_outcome: dict[bool | None, list[str]] = {}
+            for fill, outcome in zip(fills, stored, strict=True):
+                by_outcome.setdefault(outcome, []).append(fill[0])
+            for outcome, keys in by_outcome.items():
+                if outcome:
+                    yield Note(Filled(subject.name, keys))
+                else:
+                    yield Note(FillRefused(subject.name, keys, "room" if outcome is None else "lease"))
         if spare:
             yield Abandon(spare)
     except BackendError as error:
@@ -293,11 +310,12 @@ def _settle(
 
 
 def begin_write(
-    entity: str, keys: Sequence[str], token: bytes, policy: Policy
+    entity: str, keys: Sequence[str], token: bytes, policy: Policy, *, journal: bool = False
 ) -> Generator[Operation, Any, float | None]:
     """PREPARE. Returns when, on this process's monotonic clock, it must run again if COMMIT has not been sent by then.
 
-    None means that it was not acknowledged and the policy bears it. Raises WriteRefused where the policy does not.
+    None means that it was not acknowledged and the policy bears it. Raises WriteRefused where the policy does not, and
+    whatever the journal raises, if the keys go there. ``journal`` tells whether there is one.
     """
     failure: BackendError | None = None
     # An acknowledgement may come so late that the hold is about to end: then once more.
@@ -316,11 +334,15 @@ def begin_write(
         failure = BackendTimeout(f"a hold of {policy.hold_ttl:g} s was acknowledged after {acknowledged - started:g} s")
     assert failure is not None
     yield Note(Failure(entity, "hold", failure))
-    if policy.unreachable == "refuse":
+    unreachable = policy.unreachable or ("journal" if journal else "refuse")
+    if unreachable == "refuse":
         raise WriteRefused(
             f"the cache did not acknowledge that {len(keys)} entries are about to be outdated, and the policy is "
             f'unreachable="refuse": nothing was committed ({failure})'
         ) from failure
+    if unreachable == "journal":
+        yield Journal(keys)
+        yield Note(Journaled(entity, keys))
     return None
 
 
@@ -335,7 +357,8 @@ def finish_write(
     """COMPLETE, after COMMIT returned and before the caller regains control. False if the backend failed.
 
     A failure needs no more than that: the hold that stands keeps the value out until it expires. ``values`` are rows
-    read back under the row locks of this transaction, to be left in place of holds in which no other writer has been.
+    read back under the row locks of this transaction, to be left in place of holds in which no other writer has been;
+    none if PREPARE was not acknowledged: a hold placed late proves nothing.
     """
     try:
         yield Complete(keys, token, values or {}, ttl)
@@ -357,7 +380,7 @@ def abandon_write(entity: str, keys: Sequence[str], token: bytes) -> Generator[O
 def invalidate(entity: str, keys: Sequence[str], token: bytes) -> Generator[Operation, Any, None]:
     """Outdate rows that something else has changed and committed. ``token`` is random: a COMPLETE whose hold is gone.
 
-    Raises BackendError: the caller asked for nothing else.
+    Raises BackendError: the caller asked for nothing else. Also how a journal is replayed; its rows are deleted after.
     """
     yield Complete(keys, token, {}, None)
     yield Note(Invalidated(entity, keys))

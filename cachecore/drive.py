@@ -20,6 +20,7 @@ from cachecore.operations import (
     Fill,
     Forget,
     Get,
+    Journal,
     Load,
     Note,
     Now,
@@ -51,6 +52,8 @@ class Source(msgspec.Struct, frozen=True):
     """Values of a lookup to (identity, row) or None."""
     query_many: Callable[[Sequence[tuple[Any, ...]]], Any] = _absent
     """Values of many lookups to the (identity, row) pairs found."""
+    journal: Callable[[Sequence[str]], Any] = _absent
+    """Writes keys into the journal in the open transaction."""
 
 
 NO_SOURCE = Source()
@@ -124,6 +127,8 @@ class _Performer:
                 return source.query(values)
             case QueryMany(values):
                 return source.query_many(values)
+            case Journal(keys):
+                return source.journal(keys)
             case Sleep(seconds):
                 return self._sleep(seconds)
             case Now():

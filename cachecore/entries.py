@@ -31,6 +31,7 @@ runs scripts on the server must do the same, which the conformance suite checks 
 """
 
 import struct
+from math import isnan
 from typing import Literal
 
 import msgspec
@@ -207,5 +208,7 @@ def _decode_body(kind: bytes, body: bytes) -> Entry:
     if kind == _LEASE and len(body) == TOKEN_BYTES:
         return Lease(body)
     if kind in (_HOLD, _SHARED_HOLD) and body and len(body) % _HOLDER.size == 0:
-        return Hold(tuple(_HOLDER.iter_unpack(body)), shared=kind == _SHARED_HOLD)
-    raise CorruptEntry(f"no entry of kind {kind!r} has a body of {len(body)} bytes")
+        tokens = tuple(_HOLDER.iter_unpack(body))
+        if not any(isnan(deadline) for _, deadline in tokens):  # such a hold would neither stand nor have passed
+            return Hold(tokens, shared=kind == _SHARED_HOLD)
+    raise CorruptEntry(f"no entry of kind {kind!r} has such a body of {len(body)} bytes")

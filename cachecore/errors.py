@@ -37,6 +37,10 @@ class BackendTimeout(BackendError):
     """The backend did not answer in time; whether it carried out the request is unknown."""
 
 
+class BackendMisconfigured(BackendError):
+    """The server answers and will not serve us: password, TLS, version or role; the message says which."""
+
+
 class WriteRefused(BackendError):
     """PREPARE was not acknowledged and the policy is "refuse": raised before COMMIT, so nothing was written."""
 

@@ -44,10 +44,11 @@ class Filled(Event, frozen=True):
 
 
 class FillRefused(Event, frozen=True):
-    """Rows were not stored: the lease was gone, they were too large, or they have no stored form (``reason``)."""
+    """Rows were not stored: the lease was gone, the server had no room (they are too large, or it is full), or they
+    have no stored form (``reason``)."""
 
     keys: Sequence[str]
-    reason: Literal["lease", "uncacheable"]
+    reason: Literal["lease", "room", "uncacheable"]
 
 
 class Held(Event, frozen=True):
@@ -58,6 +59,12 @@ class Held(Event, frozen=True):
 
 class Invalidated(Event, frozen=True):
     """COMPLETE was acknowledged for these keys."""
+
+    keys: Sequence[str]
+
+
+class Journaled(Event, frozen=True):
+    """PREPARE was not acknowledged, and these keys were noted in the journal instead."""
 
     keys: Sequence[str]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from cachecore.coherence import Row, Subject, fetch, nothing_written
+from cachecore.coherence import Row, Seen, Subject, fetch, nothing_written
 from cachecore.entries import Entry, Value
 from cachecore.errors import BackendError, CorruptEntry, UnsupportedValue
 from cachecore.events import Failure, FillRefused
@@ -54,17 +54,18 @@ def find(
     claim: Claim | None = None,
     may_fill: bool = True,
     written: Callable[[str], bool] = nothing_written,
+    seen: Seen | None = None,
 ) -> Generator[Operation, Any, tuple[Row | None, Claim | None]]:
     """(row or None, the claim to remember or None): follow a pointer and verify it by the row, or ask the database.
 
-    ``claim`` is what this process remembers. The row of a Query is never stored under its identity: no lease was held
-    on it while it was read.
+    ``claim`` is what this process remembers, ``seen`` what it has already asked about that row; see `fetch`. The row of
+    a Query is never stored under its identity: no lease was held on it while it was read.
     """
     if claim is None:
         claim = yield from _pointer(subject, lookup)
     if claim is not None:
         key = lookup.key_of(claim.identity)
-        rows = yield from fetch(subject, {key: claim.identity}, token, may_fill=may_fill, written=written)
+        rows = yield from fetch(subject, {key: claim.identity}, token, may_fill=may_fill, written=written, seen=seen)
         row = rows.get(key)
         if row is not None and lookup.spelling_of(row) == claim.spelling:
             return row, claim

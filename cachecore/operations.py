@@ -18,7 +18,10 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acquire(Operation, frozen=True):
-    """Get each key, leaving a lease where nothing stands. Reply: list of Value, Hold, Lease, Unusable or Grant."""
+    """Get each key, leaving a lease where nothing stands. Reply: list of Value, Hold, Lease, Unusable or Grant.
+
+    None where nothing stands and the server had no room for a lease.
+    """
 
     keys: Sequence[str]
     token: bytes
@@ -34,7 +37,10 @@ class Displace(Operation, frozen=True):
 
 
 class Fill(Operation, frozen=True):
-    """Replace one's own lease by the value: (key, token of the grant, value, weight in bytes). Reply: list of bool."""
+    """Replace one's own lease by the value: (key, token of the grant, value, weight in bytes). Reply: list of bool.
+
+    None where the server had no room for the value.
+    """
 
     items: Sequence[tuple[str, bytes, Value, int]]
     ttl: float | None
@@ -105,6 +111,12 @@ class QueryMany(Operation, frozen=True):
     """Ask the source for many lookups at once. Reply: the (identity, row) pairs found, in any order."""
 
     values: Sequence[tuple[object, ...]]
+
+
+class Journal(Operation, frozen=True):
+    """Note keys in the journal, as a part of the open database transaction. Reply: None."""
+
+    keys: Sequence[str]
 
 
 class Sleep(Operation, frozen=True):

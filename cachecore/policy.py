@@ -58,9 +58,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     bulk_threshold: int = 1000
     """A bulk write of more rows than this outdates the whole entity by its epoch instead of holding each row."""
 
-    unreachable: Literal["refuse", "bounded"] = "refuse"
-    """When PREPARE is not acknowledged: "refuse" raises before COMMIT (nobody ever sees stale data); "bounded" lets the
-    write go on, and readers may see the old row until its TTL ends (counted as a Failure event)."""
+    unreachable: Literal["journal", "refuse", "bounded"] | None = None
+    """When PREPARE is not acknowledged. "journal": the write goes on, and its keys go into a journal in the same
+    transaction, from which they are outdated once the cache is back; readers who reach it before may see the old row.
+    "refuse": the write raises before COMMIT, and nobody ever sees stale data. "bounded": the write goes on, and readers
+    may see the old row until its TTL ends. None: "journal" where the unit of work was given one, otherwise "refuse"."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "ttl", lifetime(self.ttl))
@@ -77,8 +79,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 f"commit_margin must be shorter than hold_ttl ({self.hold_ttl}), not {self.commit_margin!r}"
             )
-        if self.unreachable not in ("refuse", "bounded"):
-            raise ConfigurationError(f'unreachable must be "refuse" or "bounded", not {self.unreachable!r}')
+        if self.unreachable not in ("journal", "refuse", "bounded", None):
+            raise ConfigurationError(
+                f'unreachable must be "journal", "refuse", "bounded" or None, not {self.unreachable!r}'
+            )
 
     @classmethod
     def names(cls) -> frozenset[str]:

@@ -11,23 +11,36 @@ from typing import Any
 from cachecore.errors import ConfigurationError
 
 ENTRY_POINT_GROUP = "cachecore.backends"
-"""Third parties register a factory here under the scheme of its URLs."""
+ASYNC_ENTRY_POINT_GROUP = "cachecore.async_backends"
+"""Third parties register their factories here under the scheme of the URLs: of blocking and of awaited backends. What
+never blocks is registered in both."""
 
 BUILT_IN: Mapping[str, str] = {
-    "memory": "cachecore.backends.memory:from_url",
-    "null": "cachecore.backends.null:from_url",
+    "memory": "memory",
+    "null": "null",
+    "redis": "redis",
+    "rediss": "redis",
+    "unix": "redis",
+    "redis+sentinel": "redis",
+    "rediss+sentinel": "redis",
+    "redis+cluster": "redis",
+    "rediss+cluster": "redis",
+    "memcached": "memcached",
+    "memcacheds": "memcached",
 }
+"""Scheme to the module of `cachecore.backends` that has its factories, ``from_url`` and ``async_from_url``."""
 
 Factory = Callable[..., Any]
 """(url: str, options: dict of str or typed values) -> backend. Raises ConfigurationError for an unknown option."""
 
 
-def make_backend(location: str, options: Mapping[str, Any] | None = None) -> Any:
+def make_backend(location: str, options: Mapping[str, Any] | None = None, *, awaited: bool = False) -> Any:
     """The backend at ``location``: a URL whose scheme is a known name, that name alone, or ``package.module:factory``
     (``package.module.factory``).
 
-    ``options`` add to those in the URL's query. Raises ConfigurationError, naming the location without its password,
-    if there is none such.
+    ``options`` add to those in the URL's query. ``awaited`` asks for the backend whose calls are coroutines; what
+    never blocks is the same in both. Raises ConfigurationError, naming the location without its password, if there is
+    none such.
     """
     if "://" not in location and (":" in location or "." in location):
         path = location if ":" in location else ":".join(location.rsplit(".", 1))
@@ -41,15 +54,18 @@ def make_backend(location: str, options: Mapping[str, Any] | None = None) -> Any
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise ConfigurationError(f"{_public(location)!r} is not the URL of a cache backend: {error}") from error
-    return _factory(parts.scheme, location)(url, {**dict(query), **(options or {})})
+    return _factory(parts.scheme, location, awaited)(url, {**dict(query), **(options or {})})
 
 
-def _factory(scheme: str, location: str) -> Factory:
+def _factory(scheme: str, location: str, awaited: bool) -> Factory:
     if scheme in BUILT_IN:
-        return _import(BUILT_IN[scheme])
+        module = BUILT_IN[scheme]
+        hint = f"pip install 'cachecore[{module}]'"
+        return _import(f"cachecore.backends.{module}:{'async_from_url' if awaited else 'from_url'}", hint)
     import importlib.metadata
 
-    offered = {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    group = ASYNC_ENTRY_POINT_GROUP if awaited else ENTRY_POINT_GROUP
+    offered = {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
     if scheme in offered:
         entry = offered[scheme]
         return _import(f"{entry.module}:{entry.attr}")
@@ -57,12 +73,13 @@ def _factory(scheme: str, location: str) -> Factory:
     raise ConfigurationError(f"unknown cache backend {scheme!r} in {_public(location)!r}; there are {known}")
 
 
-def _import(path: str) -> Factory:
+def _import(path: str, hint: str = "") -> Factory:
     module, _, name = path.partition(":")
     try:
         found: Factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"cannot import the cache backend {path!r}: {error}") from error
+        advice = f"; {hint}" if hint and isinstance(error, ModuleNotFoundError) else ""
+        raise ConfigurationError(f"cannot import the cache backend {path!r}: {error}{advice}") from error
     if not callable(found):
         raise ConfigurationError(f"the cache backend {path!r} is not a function that makes one, but {found!r}")
     return found

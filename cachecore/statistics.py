@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cachecore.events import Event, Failure, Filled, FillRefused, Hit, Invalidated, Miss, MissReason
+from cachecore.events import Event, Failure, Filled, FillRefused, Hit, Invalidated, Journaled, Miss, MissReason
 
 
 class Statistics(msgspec.Struct):
@@ -13,6 +13,7 @@ class Statistics(msgspec.Struct):
     fills: int = 0
     refused_fills: int = 0
     invalidations: int = 0
+    journaled: int = 0
     failures: int = 0
     miss_reasons: dict[MissReason, int] = {}
 
@@ -54,6 +55,9 @@ class Statistics(msgspec.Struct):
             case Invalidated(keys=keys):
                 count = len(keys)
                 self.invalidations += count
+            case Journaled(keys=keys):
+                count = len(keys)
+                self.journaled += count
             case Failure():
                 self.failures += 1
             case _:

@@ -1,11 +1,11 @@
 """Units of work bound to a cache: what an integration, or an application without one, calls around COMMIT."""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from cachecore.coherence import abandon_write, begin_write, finish_write
-from cachecore.drive import AsyncDriver, Driver, awaited
+from cachecore.drive import NO_SOURCE, AsyncDriver, Driver, Flow, Source, awaited
 from cachecore.errors import ConfigurationError
 from cachecore.records import AsyncRecords, Records
 from cachecore.unit import Unit
@@ -19,8 +19,8 @@ class _UnitOfWork(Unit, Generic[D]):
 
     __slots__ = ("_driver",)
 
-    def __init__(self, driver: D, label: str = "") -> None:
-        super().__init__(label)
+    def __init__(self, driver: D, label: str = "", *, journal: Callable[[Sequence[str]], Any] | None = None) -> None:
+        super().__init__(label, journal)
         self._driver: D = driver
 
     def touch(self, records: Records | AsyncRecords, *identities: Hashable) -> None:
@@ -40,6 +40,12 @@ class _UnitOfWork(Unit, Generic[D]):
         if records.driver is not self._driver:
             raise ConfigurationError(f"{records.entity.name} belongs to another cache than this unit of work")
 
+    def _begin_write(self) -> Flow[float | None]:
+        return begin_write(self.label, self.keys, self.token, self.policy, journal=self.journal is not None)
+
+    def _source(self) -> Source:
+        return NO_SOURCE if self.journal is None else Source(journal=self.journal)
+
     def must_prepare_again(self) -> bool:
         """Whether the holds may have expired by now, or were never acknowledged."""
         return self.prepare_by is None or self._driver.now() >= self.prepare_by
@@ -57,9 +63,13 @@ class UnitOfWork(_UnitOfWork[Driver]):
     __slots__ = ()
 
     def prepare(self) -> None:
-        """Hold every touched row; no reader believes or fills them from now on. Raises WriteRefused by the policy."""
+        """Hold every touched row; no reader believes or fills them from now on.
+
+        If the cache does not acknowledge that, it is as the policy says: WriteRefused is raised, or the keys go into
+        the journal, whose errors are raised, or nothing happens.
+        """
         if self.must_prepare(self._driver.now()):
-            self.prepare_by = self._driver.run(begin_write(self.label, self.keys, self.token, self.policy))
+            self.prepare_by = self._driver.run(self._begin_write(), self._source())
 
     def commit(self, send: Callable[[], T]) -> T:
         """Prepare, call ``send`` (the database's COMMIT), complete; returns what ``send`` returned.
@@ -75,10 +85,12 @@ class UnitOfWork(_UnitOfWork[Driver]):
         self.complete()
         return result
 
-    def complete(self) -> None:
-        """COMMIT has succeeded: outdate the rows for good. A failing backend raises nothing: the holds then expire."""
-        if self.end():
-            self._driver.run(finish_write(self.label, self.keys, self.token))
+    def complete(self) -> bool:
+        """COMMIT has succeeded: outdate the rows for good. Whether the cache has acknowledged that.
+
+        A failing backend raises nothing: the holds then expire, and what was noted in the journal is replayed.
+        """
+        return self.end() and self._driver.run(finish_write(self.label, self.keys, self.token))
 
     def rollback(self) -> None:
         """The database has rolled back: leave the holds. Does nothing after the end."""
@@ -100,9 +112,9 @@ class AsyncUnitOfWork(_UnitOfWork[AsyncDriver]):
     __slots__ = ()
 
     async def prepare(self) -> None:
-        """Hold every touched row; no reader believes or fills them from now on. Raises WriteRefused by the policy."""
+        """Hold every touched row; no reader believes or fills them from now on. See `UnitOfWork.prepare`."""
         if self.must_prepare(self._driver.now()):
-            self.prepare_by = await self._driver.run(begin_write(self.label, self.keys, self.token, self.policy))
+            self.prepare_by = await self._driver.run(self._begin_write(), self._source())
 
     async def commit(self, send: Callable[[], Awaitable[T] | T]) -> T:
         """Prepare, call ``send`` (the database's COMMIT), complete; returns what ``send`` returned.
@@ -118,10 +130,9 @@ class AsyncUnitOfWork(_UnitOfWork[AsyncDriver]):
         await self.complete()
         return result
 
-    async def complete(self) -> None:
-        """COMMIT has succeeded: outdate the rows for good. A failing backend raises nothing: the holds then expire."""
-        if self.end():
-            await self._driver.run(finish_write(self.label, self.keys, self.token))
+    async def complete(self) -> bool:
+        """COMMIT has succeeded: outdate the rows for good. See `UnitOfWork.complete`."""
+        return self.end() and await self._driver.run(finish_write(self.label, self.keys, self.token))
 
     async def rollback(self) -> None:
         """The database has rolled back: leave the holds. Does nothing after the end."""

@@ -5,10 +5,11 @@ that did would be a lie.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from cachecore.entries import TOKEN_BYTES
-from cachecore.errors import ClosedError
+from cachecore.errors import ClosedError, ConfigurationError
 from cachecore.policy import Policy
 
 
@@ -24,11 +25,13 @@ class Unit:
     again, with the same token.
     """
 
-    __slots__ = ("_keys", "_policy", "ended", "label", "prepare_by", "token", "was_prepared")
+    __slots__ = ("_keys", "_policy", "ended", "journal", "label", "prepare_by", "token", "was_prepared")
 
-    def __init__(self, label: str = "") -> None:
+    def __init__(self, label: str = "", journal: Callable[[Sequence[str]], Any] | None = None) -> None:
         self.label = label
         """Names this unit in events."""
+        self.journal = journal
+        """Writes keys into the journal in the open transaction; None: there is no journal."""
         self.token = new_token()
         self.ended = False
         self.was_prepared = False
@@ -58,9 +61,16 @@ class Unit:
         return key in self._keys
 
     def add(self, keys: Iterable[str], policy: Policy) -> None:
-        """Remember that these keys are about to be written. Raises ClosedError after the end."""
+        """Remember that these keys are about to be written.
+
+        Raises ClosedError after the end, and ConfigurationError if the policy is to use a journal and there is none.
+        """
         if self.ended:
             raise ClosedError("this unit of work has ended; begin another")
+        if policy.unreachable == "journal" and self.journal is None:
+            raise ConfigurationError(
+                'the policy is unreachable="journal", and this unit of work was begun without one: begin(journal=...)'
+            )
         self._keys.update(dict.fromkeys(keys))
         self.prepare_by = None
         if self._policy is None:
@@ -84,9 +94,12 @@ class Unit:
         return self.dirty
 
 
+_BY_STRICTNESS = ("refuse", "journal", None, "bounded")
+
+
 def _strictest(one: Policy, other: Policy) -> Policy:
     return one.replace(
         hold_ttl=max(one.hold_ttl, other.hold_ttl),
         commit_margin=max(one.commit_margin, other.commit_margin),
-        unreachable="refuse" if "refuse" in (one.unreachable, other.unreachable) else one.unreachable,
+        unreachable=min(one.unreachable, other.unreachable, key=_BY_STRICTNESS.index),
     )

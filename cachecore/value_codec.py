@@ -22,7 +22,8 @@ import msgspec
 from cachecore.errors import CorruptEntry, UnsupportedValue
 
 MAX_DEPTH: Final = 100
-"""Collections inside collections; a value nested deeper is refused, in both directions."""
+"""Collections inside collections: encode refuses a value nested deeper, decode one whose extensions are. Plain lists
+and dicts that somebody else has stored may come out deeper, as far as msgspec goes."""
 
 
 class _Tag(IntEnum):

@@ -1,5 +1,6 @@
 """Fixtures of several test modules. Nothing here is used unless a test asks for it."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,14 @@ from cachecore import Cache
 from cachecore.backends.memory import MemoryBackend
 from cachecore.integrations.django import caches
 from cachecore.testing import FakeBackend, ManualClock
+from cachecore.testing.servers import (
+    Certificates,
+    MemcachedServer,
+    PostgresServer,
+    RedisServer,
+    Server,
+    ServerMissing,
+)
 from tests.cities import BERGEN, LYON, OSLO, Cities
 from tests.geo_app.caching import FAKE, MEMORY, Parallel
 
@@ -80,3 +89,45 @@ def parallel() -> Iterator[Parallel]:
     threads = Parallel()
     yield threads
     threads.join()
+
+
+# -- real servers ----------------------------------------------------------------------------------
+
+
+def require(server: type[Server], *arguments: Any, **options: Any) -> Any:
+    """A server that is not started yet. Where it is not installed the test is skipped, with the hint how to install it;
+    with CACHECORE_REQUIRE_SERVERS=1 it fails."""
+    try:
+        return server(*arguments, **options)
+    except ServerMissing as error:
+        if os.environ.get("CACHECORE_REQUIRE_SERVERS", "0") not in ("", "0"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server for all tests that neither stop it nor mind what others leave in it."""
+    with require(RedisServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[MemcachedServer]:
+    """A memcached server for all tests that neither stop it nor mind what others leave in it."""
+    with require(MemcachedServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests that neither stop it nor mind what others leave in it."""
+    with require(PostgresServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority, a server's certificate and a client's."""
+    pytest.importorskip("trustme")
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"cachecore": "cachecore", "cachecore.backends": "backends", "cachecore.integrations": "integrations"}
 SUFFIXES = (".py", ".pyi", ".pyx")
 
-TEST_LIBRARIES = {"hypothesis", "pytest"}
+TEST_LIBRARIES = {"hypothesis", "pytest", "trustme"}
 CONTRACT = {"cachecore.backend", "cachecore.compiled", "cachecore.entries", "cachecore.errors"}
 # A library, and the part of the package that may import it: the name of the backend's or integration's module or
 # folder must start with this.

@@ -74,12 +74,12 @@ class TestMemoryForAsync(AsyncBackendSuite):
 
 
 class _FillsAnything(FakeBackend):
-    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool]:
+    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
         return self.put([(key, value, weight) for key, _, value, weight in items], ttl)
 
 
 class _GrantsTwice(FakeBackend):
-    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
+    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         for key, entry in zip(keys, self.get(keys), strict=True):
             if isinstance(entry, Lease):
                 self.evict(key)
@@ -87,7 +87,7 @@ class _GrantsTwice(FakeBackend):
 
 
 class _DisplacesAnything(FakeBackend):
-    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant]:
+    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         now = self.get([key for key, _ in seen])
         return super().displace([(key, entry or old) for (key, old), entry in zip(seen, now, strict=True)], token, ttl)
 

@@ -26,7 +26,7 @@ from cachecore.events import Event, Held, Invalidated
 from cachecore.integrations.django import CommitRefused, caches
 from cachecore.integrations.django.connection import dirty, state_of
 from cachecore.testing.fake import FakeBackend
-from tests.geo_app.caching import Parallel, savepoint
+from tests.geo_app.caching import REFUSING, Parallel, savepoint, server
 from tests.geo_app.models import BoundedCity, City, Country, Landmark
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -570,7 +570,13 @@ class TestRaces:
 
 
 class TestRefusal:
-    """PREPARE is not acknowledged."""
+    """PREPARE is not acknowledged, and the policy is "refuse"."""
+
+    @pytest.fixture
+    def fake_server(self, settings: Any) -> FakeBackend:
+        """A server, and a policy that refuses what it does not acknowledge."""
+        settings.CACHECORE = REFUSING
+        return server()
 
     @pytest.fixture
     def moss(self, fake_server: FakeBackend, transactional_db: None) -> City:

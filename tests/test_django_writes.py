@@ -20,6 +20,7 @@ from cachecore.integrations.django import CommitRefused, caches, declaration
 from cachecore.integrations.django.connection import database_of
 from cachecore.integrations.django.declaration import Declaration, affected_by, declare, declared
 from cachecore.testing.fake import FakeBackend
+from tests.geo_app.caching import REFUSING, server
 from tests.geo_app.models import (
     Badge,
     BoundedCity,
@@ -587,8 +588,10 @@ class TestAFailingCache:
         assert BoundedCity.objects.filter(pk=city.pk).delete()[0] == 1
 
     @pytest.mark.parametrize("write", ["save", "update", "bulk_update"])
-    def test_refused_writes_write_nothing(self, write: str, fake_server: FakeBackend, cities: list[City]) -> None:
+    def test_refused_writes_write_nothing(self, write: str, cities: list[City], settings: Any) -> None:
         """Under "refuse" a write whose PREPARE fails raises before the statement, and the row is as it was."""
+        settings.CACHECORE = REFUSING
+        fake_server = server()
         city = cities[0]
         city.population = 5
         fake_server.fail("hold", times=1000)

@@ -13,6 +13,7 @@ from cachecore import Cache, Column, Policy
 from cachecore.entries import Value as StoredValue
 from cachecore.entries import encode_entry
 from cachecore.errors import ConfigurationError, InvalidKey, UncacheableLookup
+from cachecore.events import FillRefused
 from cachecore.testing import FakeBackend, ManualClock
 from tests.cities import BERGEN, COLUMNS, LYON, OSLO, Cities
 
@@ -475,3 +476,82 @@ def test_the_page_for_users_without_an_orm_runs(tmp_path: Path, monkeypatch: pyt
     exec(compile("\n".join(lines), str(page), "exec"), names)
     assert names["cities"].entity.name == "geo.City"
     assert (tmp_path / "cities.sqlite3").exists()
+
+
+# -- on a server -----------------------------------------------------------------------------------
+
+
+def test_a_warm_read_is_one_operation(remote: Cache, server: FakeBackend, cities: Cities) -> None:
+    """On a server a warm row costs one round trip, by its identity and by a lookup this process remembers."""
+    records = cities.records(remote)
+    assert records.get(1) == OSLO
+    assert records.find(slug="oslo") == OSLO
+    server.log.clear()
+    assert records.get(1) == OSLO
+    assert records.find(slug="oslo") == OSLO
+    assert server.operations() == ["acquire", "acquire"]
+
+
+def test_a_question_of_a_wrong_type_reaches_no_server(remote: Cache, server: FakeBackend, cities: Cities) -> None:
+    """No lease is left under a key that no row has."""
+    with pytest.raises(UncacheableLookup):
+        cities.records(remote).get("1")
+    assert server.operations() == []
+
+
+def test_a_miss_uses_what_its_first_look_has_seen(remote: Cache, server: FakeBackend, cities: Cities) -> None:
+    """A cold row is asked for once, loaded and filled; only the epoch, where there is none yet, is begun besides."""
+    records = cities.records(remote)
+    assert records.get(1) == OSLO
+    assert server.operations() == ["acquire", "fill", "fill"]
+    server.log.clear()
+    assert records.get(2) == BERGEN
+    assert server.operations() == ["acquire", "fill"]
+
+
+def test_a_failing_server_is_asked_once(remote: Cache, server: FakeBackend, cities: Cities) -> None:
+    """A read whose first look fails goes to the database, counts one failure, and does not try again."""
+    records = cities.records(remote)
+    records.find(slug="oslo")
+    records.find(slug="oslo")
+    server.log.clear()
+    for read in (lambda: records.get(1), lambda: records.find(slug="oslo")):
+        server.fail("acquire")
+        assert read() == OSLO
+    assert server.operations() == ["acquire", "acquire"]
+    assert remote.statistics.failures == 2
+    assert remote.statistics.miss_reasons["backend"] == 2
+
+
+def test_a_full_server_serves_what_it_has(remote: Cache, server: FakeBackend, cities: Cities) -> None:
+    """Without room for a lease a hit is a hit, a miss is the database's at once, and nothing is sent to be filled."""
+    records = cities.records(remote)
+    records.get(1)
+    server.full = True
+    server.log.clear()
+    assert records.get_many([1, 2]) == [OSLO, BERGEN]
+    assert records.get(2) == BERGEN
+    assert server.operations() == ["acquire", "acquire"]
+    assert remote.statistics.hits == 1
+
+
+def test_a_full_server_without_an_epoch_makes_nobody_wait(
+    remote: Cache, server: FakeBackend, clock: ManualClock, cities: Cities
+) -> None:
+    """Where not even the epoch finds room, rows come from the database and no reader sleeps."""
+    started = clock()
+    server.full = True
+    records = cities.records(remote)
+    assert records.get(1) == OSLO
+    assert records.get_many([1, 2]) == [OSLO, BERGEN]
+    assert clock() == started
+
+
+def test_a_row_that_finds_no_room_is_counted_and_reported(clock: ManualClock, cities: Cities) -> None:
+    """A value over the server's limit is returned, not stored, and told as such."""
+    told: list[Any] = []
+    with Cache(FakeBackend(clock, max_bytes=20), namespace="shop", clock=clock, sleep=clock.sleep) as cache:
+        cache.hooks.subscribe(told.append)
+        assert cities.records(cache).get(1) == OSLO
+        assert cache.statistics.refused_fills == 1
+    assert [event.reason for event in told if isinstance(event, FillRefused)] == ["room"]

@@ -105,7 +105,7 @@ def test_a_distribution_offers_a_backend_by_entry_point(monkeypatch: pytest.Monk
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     assert isinstance(make_backend("acme://host:1?size=2", {"color": "red"}), FakeBackend)
     assert made == [("acme://host:1?size=2", {"size": "2", "color": "red"})]
-    with pytest.raises(ConfigurationError, match="acme, memory, null"):
+    with pytest.raises(ConfigurationError, match="acme, memcached, memcacheds, memory, null"):
         make_backend("nosuch://")
 
 

@@ -14,20 +14,24 @@ from cachecore.coherence import Subject, abandon_write, begin_write, fetch, fini
 from cachecore.entries import TOKEN_BYTES, Value
 from cachecore.errors import BackendError, CorruptEntry, WriteRefused
 from cachecore.lookups import Claim, Lookup, find, find_many
-from cachecore.operations import Get, Operation
+from cachecore.operations import Get, Journal, Operation
 from cachecore.policy import Policy
 from cachecore.testing.model import (
     Acknowledged,
+    Announce,
     Commit,
     CommitUnknown,
+    DeleteNotes,
     Own,
+    ReadJournal,
     Returned,
     Rollback,
+    Settle,
     Statement,
     Version,
     Write,
 )
-from cachecore.testing.program import Making
+from cachecore.testing.program import Making, filtered
 
 Flow = Generator[Operation, Any, None]
 
@@ -59,7 +63,9 @@ def load(payload: Any) -> tuple[object, ...]:
         raise CorruptEntry(str(error)) from error
 
 
-def subject(*, epoch: bool = False, wait: float = 0.0, unreachable: Literal["refuse", "bounded"] = "refuse") -> Subject:
+def subject(
+    *, epoch: bool = False, wait: float = 0.0, unreachable: Literal["journal", "refuse", "bounded"] = "refuse"
+) -> Subject:
     """The record type of a scene. Readers look a second time at others' leases if ``wait`` (seconds) is not 0."""
     return Subject(
         name="row",
@@ -181,7 +187,7 @@ def writer(
             yield Own({identity: rows.get(key) for key, identity in wanted.items()})
         values = (yield from _values(of, versions)) if through else {}
         try:
-            yield from begin_write("row", keys, token(name), of.policy)
+            prepared = yield from begin_write("row", keys, token(name), of.policy)
         except WriteRefused:
             yield Rollback()
             yield from abandon_write("row", keys, token(name))
@@ -194,28 +200,54 @@ def writer(
             yield Commit()
         except CommitUnknown:
             return
-        yield from finish_write("row", keys, token(name), values=values)
+        yield from finish_write("row", keys, token(name), values={} if prepared is None else values)
         yield Acknowledged(versions)
 
     return program
 
 
 def autocommit_writer(name: str, *versions: Version, of: Subject, through: bool = False, bulk: bool = False) -> Making:
-    """Writes rows in a statement that is its own transaction: PREPARE comes before the row locks. See `writer`."""
+    """Writes rows in a statement that is its own transaction: PREPARE comes before the row locks. See `writer`.
+
+    What goes into the journal is committed before the statement, and its row is kept until the statement has ended.
+    """
     keys = [EPOCH] if bulk else [key_of(version[0]) for version in versions]
 
     def program() -> Flow:
         values = (yield from _values(of, versions)) if through else {}
         try:
-            yield from begin_write("row", keys, token(name), of.policy)
+            prepared = yield from begin_write("row", keys, token(name), of.policy)
         except WriteRefused:
             return
         try:
             yield Statement(versions)
         except CommitUnknown:
             return
-        yield from finish_write("row", keys, token(name), values=values)
+        yield from finish_write("row", keys, token(name), values={} if prepared is None else values)
+        if prepared is None:
+            yield Settle()
         yield Acknowledged(versions)
+
+    def announced(operation: Operation) -> Generator[Operation, Any, Any]:
+        return (yield Announce(operation.keys, pending=True) if isinstance(operation, Journal) else operation)
+
+    return filtered(program, announced)
+
+
+def replayer(name: str, times: int = 1) -> Making:
+    """Outdates what the journal notes and then deletes the notes, ``times`` times in a row."""
+
+    def program() -> Flow:
+        for time in range(times):
+            rows: list[tuple[int, tuple[str, ...], bool]] = yield ReadJournal()
+            if not rows:
+                continue
+            keys = sorted({key for _, keys, _ in rows for key in keys})
+            try:
+                yield from invalidate("row", keys, token(f"{name}.{time}"))
+            except BackendError:
+                continue
+            yield DeleteNotes(tuple((writer, keys) for writer, keys, settled in rows if settled))
 
     return program
 

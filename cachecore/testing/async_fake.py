@@ -18,13 +18,13 @@ class AsyncFakeBackend:
     async def get(self, keys: Sequence[str]) -> list[Entry | None]:
         return self.server.get(keys)
 
-    async def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
+    async def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         return self.server.acquire(keys, token, ttl)
 
-    async def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant]:
+    async def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         return self.server.displace(seen, token, ttl)
 
-    async def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool]:
+    async def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
         return self.server.fill(items, ttl)
 
     async def abandon(self, leases: Sequence[tuple[str, bytes]]) -> None:
@@ -52,6 +52,9 @@ class AsyncFakeBackend:
 
     async def clear(self) -> None:
         self.server.clear()
+
+    async def diagnose(self) -> list[str]:
+        return self.server.diagnose()
 
     async def close(self) -> None:
         self.server.close()

@@ -1,7 +1,8 @@
 """The shipped protocol with one rule dropped at a time, which must break a promise: so is seen what the rule is for.
 
 A rule is dropped without changing the shipped code: by another transition of the cache (`Rules`), or by a filter
-between a shipped flow and the world. R7, R9 and R11 concern policy and backends; no flow can break them by itself.
+between a shipped flow and the world. The controls of R7 are in `cachecore.testing.journals`. R9 and R11 concern the
+backends; no flow can break them by itself.
 """
 
 from collections.abc import Callable, Generator

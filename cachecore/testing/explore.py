@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 from cachecore.testing.controls import WITHOUT
 from cachecore.testing.explorer import Report, explore
+from cachecore.testing.journals import JOURNALS, WITHOUT_R7
 from cachecore.testing.naive import NAIVE
 from cachecore.testing.promises import PROMISES
 from cachecore.testing.scenes import SCENES, Case
 
-GROUPS = (("shipped", SCENES), ("naive", NAIVE), ("rule dropped", WITHOUT))
+GROUPS = (("shipped", (*SCENES, *JOURNALS)), ("naive", NAIVE), ("rule dropped", (*WITHOUT, *WITHOUT_R7)))
 
 
 def as_expected(case: Case, report: Report) -> bool:

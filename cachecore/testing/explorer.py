@@ -21,7 +21,7 @@ Promises, checked at every return of a reader, inside transactions (P4), and whe
 
 P0  What was returned had been committed.
 P1  It is not older than a commit acknowledged before the read began.
-P2  No entry that would be believed differs from the database.
+P2  No entry that would be believed differs from the database, but for those noted in the journal, whose replay comes.
 P3  It is not older than what a read returned that had finished before this one began.
 P4  A transaction sees its own writes.
 LK  By lookup: the row has the value asked for; none was found only if at some moment there was none.

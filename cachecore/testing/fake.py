@@ -51,6 +51,8 @@ class FakeBackend:
         self.log: list[Call] = []
         """Every call so far, those that failed included. A test may clear it."""
         self.closed = False
+        self.full = False
+        """Set it, and the server has no room for another lease or value. A hold always finds room."""
         self.incarnation = (1).to_bytes(INCARNATION_BYTES, "big")
         self._max_bytes = max_bytes
         self._stored: dict[str, tuple[bytes, float]] = {}
@@ -114,29 +116,33 @@ class FakeBackend:
     def get(self, keys: Sequence[str]) -> list[Entry | None]:
         return self._call("get", keys, lambda now: [self._standing(key, now) for key in keys])
 
-    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
-        def acquire(key: str, now: float) -> Entry | Grant:
+    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
+        def acquire(key: str, now: float) -> Entry | Grant | None:
             return self._grant(key, entries.acquired(self._read(key, now), token, now), now + ttl)
 
         return self._call("acquire", keys, lambda now: [acquire(key, now) for key in keys])
 
-    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant]:
-        def displace(key: str, entry: Entry, now: float) -> Entry | Grant:
+    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
+        def displace(key: str, entry: Entry, now: float) -> Entry | Grant | None:
             return self._grant(key, entries.displaced(self._read(key, now), entry, token, now), now + ttl)
 
         keys = [key for key, _ in seen]
         return self._call("displace", keys, lambda now: [displace(key, entry, now) for key, entry in seen])
 
-    def _grant(self, key: str, transition: tuple[Entry, Entry | Grant], until: float) -> Entry | Grant:
+    def _grant(self, key: str, transition: tuple[Entry, Entry | Grant], until: float) -> Entry | Grant | None:
         entry, reply = transition
         if isinstance(reply, Grant):
+            if self.full:
+                return None
             self._write(key, entry, until)
         return reply
 
-    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool]:
-        def fill(key: str, token: bytes, value: Value, now: float) -> bool:
+    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
+        def fill(key: str, token: bytes, value: Value, now: float) -> bool | None:
             entry, granted = entries.filled(self._read(key, now), token, value)
-            return granted and self._write(key, entry, _until(now, ttl))
+            if not granted:
+                return False
+            return True if self._write(key, entry, _until(now, ttl)) else None
 
         return self._call("fill", (item[0] for item in items), lambda now: [fill(*item[:3], now) for item in items])
 
@@ -199,6 +205,9 @@ class FakeBackend:
     def clear(self) -> None:
         self._call("clear", (), lambda now: self._stored.clear())
 
+    def diagnose(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         self.closed = True
 
@@ -227,7 +236,7 @@ class FakeBackend:
 
     def _write(self, key: str, entry: Entry | None, until: float) -> bool:
         too_large = isinstance(entry, Value) and self._max_bytes is not None and _size(entry) > self._max_bytes
-        if entry is None or too_large:
+        if entry is None or too_large or (self.full and isinstance(entry, Value)):
             self._stored.pop(key, None)
             return False
         self._stored[key] = (entries.encode_entry(entry, self.incarnation), until)

@@ -32,6 +32,9 @@ Version = tuple[int, str, str | None]
 """(identity, label, slug); a slug of None says that there is no such row."""
 Commits = tuple[tuple[Version, ...], ...]
 
+Noted = tuple[int, tuple[str, ...]]
+"""A row of the journal: (who wrote it, keys)."""
+
 NOW, LIVING, EXPIRED = 1.0, 2.0, 0.0
 """Time stands still: a deadline is either ahead or past."""
 
@@ -74,6 +77,30 @@ class Add(Operation, frozen=True):
 
     key: str
     value: Value
+
+
+class Announce(Operation, frozen=True):
+    """Note keys in the journal and commit that at once. Reply: None.
+
+    pending: the row announces a statement that is yet to be sent, and is to be kept until that has ended.
+    """
+
+    keys: Sequence[str]
+    pending: bool
+
+
+class Settle(Operation, frozen=True):
+    """One's statement has ended: what one has announced is pending no more. Reply: None."""
+
+
+class ReadJournal(Operation, frozen=True):
+    """Read the journal. Reply: list of its committed rows, as (writer, keys, whether the row may be deleted)."""
+
+
+class DeleteNotes(Operation, frozen=True):
+    """Delete these rows of the journal, whoever has deleted them before. Reply: None."""
+
+    rows: Sequence[Noted]
 
 
 class Acknowledged(Operation, frozen=True):

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from cachecore.errors import BackendError
 from cachecore.operations import Note, Now, Operation, Sleep
-from cachecore.testing.model import Acknowledged, Own, Part, Returned, parts_of
+from cachecore.testing.model import Acknowledged, CommitUnknown, Own, Part, Returned, parts_of
 
 Making = Callable[[], Generator[Operation, Any, None]]
 Filter = Callable[[Operation], Generator[Operation, Any, Any]]
@@ -90,7 +90,7 @@ def filtered(program: Making, replace: Filter) -> Making:
             try:
                 reply = yield from replace(operation)
                 step = flow.send
-            except BackendError as error:
+            except (BackendError, CommitUnknown) as error:
                 reply = error
                 step = flow.throw
 

@@ -1,7 +1,7 @@
 """What a backend is compared with: the functions of `cachecore.entries` applied to a dict, and nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from cachecore import entries
 from cachecore.entries import Entry, Grant, Hold, Lease, Value
@@ -20,15 +20,15 @@ class ReferenceBackend:
     def get(self, keys: Sequence[str]) -> list[Entry | None]:
         return [self._read(key) for key in keys]
 
-    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant]:
+    def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         return [self._grant(key, entries.acquired(self._read(key), token, self._clock()), ttl) for key in keys]
 
-    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant]:
+    def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         now = self._clock()
         return [self._grant(key, entries.displaced(self._read(key), entry, token, now), ttl) for key, entry in seen]
 
-    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool]:
-        done: list[bool] = []
+    def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
+        done: list[bool | None] = []
         for key, token, value, _ in items:
             entry, filled = entries.filled(self._read(key), token, value)
             done.append(filled)
@@ -81,6 +81,9 @@ class ReferenceBackend:
     def clear(self) -> None:
         self._stored.clear()
 
+    def diagnose(self) -> list[str]:
+        return []
+
     def _read(self, key: str) -> Entry | None:
         entry, until = self._stored.get(key, (None, 0.0))
         now = self._clock()
@@ -123,6 +126,28 @@ class Observed:
     def token(self, key: str, asked: bytes) -> bytes:
         """The token of the lease that was granted to whoever asked with ``asked``."""
         return self._granted.get((key, asked), asked)
+
+
+class Paced:
+    """A backend whose seconds are ``pace`` seconds long."""
+
+    _ttl_at: ClassVar[Mapping[str, int]] = {
+        "acquire": 2, "displace": 2, "fill": 1, "hold": 2, "complete": 3, "put": 1, "swap": 4
+    }  # fmt: skip
+
+    def __init__(self, backend: Any, pace: float) -> None:
+        self._backend = backend
+        self._pace = pace
+
+    def __getattr__(self, name: str) -> Any:
+        call, at = getattr(self._backend, name), self._ttl_at.get(name)
+
+        def paced(*arguments: Any) -> Any:
+            if at is None or arguments[at] is None:
+                return call(*arguments)
+            return call(*arguments[:at], arguments[at] * self._pace, *arguments[at + 1 :])
+
+        return paced
 
 
 def essence(entry: Any) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cachecore.entries import Entry
-from cachecore.testing.model import SHIPPED, Commits, Part, Rules, Version
+from cachecore.testing.model import SHIPPED, Commits, Noted, Part, Rules, Version
 from cachecore.testing.program import Making
 from cachecore.testing.promises import Broken, Floors
 
@@ -53,6 +53,8 @@ class Local(NamedTuple):
     began: Floors | None = None
     writes: tuple[Version, ...] = ()
     snapshot: int | None = None
+    noted: tuple[str, ...] = ()
+    """Keys that its open transaction has written into the journal."""
 
 
 class State(NamedTuple):
@@ -68,6 +70,8 @@ class State(NamedTuple):
     """Sent, and not yet carried out."""
     floors: Floors
     budgets: tuple[int, ...]
+    journal: tuple[tuple[Noted, bool], ...] = ()
+    """Its committed rows, and whether the statement that a row announces may still be under way."""
 
 
 class Step(NamedTuple):

@@ -100,10 +100,10 @@ def stage(
     )
 
 
-def writing(name: str, *versions: Version, through: bool = False, rolls_back: bool = False) -> Actor:
+def writing(name: str, *versions: Version, of: Subject = ROW, through: bool = False, rolls_back: bool = False) -> Actor:
     """A writer in a transaction; by default it writes row 1."""
     written = versions or ((1, name.lower(), ""),)
-    return Actor(name, writer(name, *written, of=ROW, through=through, rolls_back=rolls_back))
+    return Actor(name, writer(name, *written, of=of, through=through, rolls_back=rolls_back))
 
 
 def epochal(name: str, *versions: Version, of: Subject = EPOCHAL, through: bool = False, bulk: bool = False) -> Actor:
@@ -111,9 +111,9 @@ def epochal(name: str, *versions: Version, of: Subject = EPOCHAL, through: bool 
     return Actor(name, writer(name, *(versions or ((1, name.lower(), ""),)), of=of, through=through, bulk=bulk))
 
 
-def autocommit(name: str, *, through: bool = False) -> Actor:
+def autocommit(name: str, *, of: Subject = ROW, through: bool = False) -> Actor:
     """A writer of row 1 in autocommit."""
-    return Actor(name, autocommit_writer(name, (1, name.lower(), ""), of=ROW, through=through))
+    return Actor(name, autocommit_writer(name, (1, name.lower(), ""), of=of, through=through))
 
 
 def filler_unawaited(name: str, twin: str | None) -> Actor:
@@ -173,7 +173,7 @@ ROWS: tuple[Case, ...] = (
         "hold lost and writer killed",
         stage(*readers(3), W1, lose=1, crash=1),
         "P2 P3",
-        "two faults; to replay a journal would mend it",
+        "two faults, after a PREPARE that was acknowledged and so noted in no journal",
     ),
     Case(
         'the writer gets no answer, unreachable="bounded"',

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from cachecore.drive import awaited
 from cachecore.entries import Grant, Hold, Lease, Unusable, Value
 from cachecore.testing.clock import ManualClock
-from cachecore.testing.reference import Observed, ReferenceBackend, essence
+from cachecore.testing.reference import Observed, Paced, ReferenceBackend, essence
 from cachecore.testing.suite_steps import (
     HOLD_TTL,
     KEY,
@@ -49,6 +49,8 @@ class BackendSuite(ThreadSuite):
     moves_clock: ClassVar[bool] = True
     """False for a backend whose clock is its server's: `make_backend` then gets None, and `let_pass` must really wait
     or the tests in which time passes are skipped."""
+    pace: ClassVar[float] = 1.0
+    """How long a second is in the tests in which time passes: less for a backend that really waits."""
     too_large: ClassVar[int | None] = None
     """Bytes of a payload that the backend cannot store; None skips that test."""
     examples: ClassVar[int] = 100
@@ -123,57 +125,65 @@ class BackendSuite(ThreadSuite):
 
     # -- time ----------------------------------------------------------------------------------------
 
+    def _pass(self, times: int = 1) -> None:
+        self.let_pass(times * PASSING * self.pace)
+
+    @property
+    def paced(self) -> Any:
+        """The backend, with every time to live as long as `pace` says."""
+        return self.backend if self.pace == 1 else Paced(self.backend, self.pace)
+
     def test_a_lease_expires(self) -> None:
         """The lease of a reader who died is granted to the next reader after its time to live."""
-        self.backend.acquire([KEY], MINE, LEASE_TTL)
-        self.let_pass(PASSING)
-        assert isinstance(self.backend.acquire([KEY], YOURS, LEASE_TTL)[0], Lease)
-        self.let_pass(PASSING)
-        assert isinstance(self.backend.acquire([KEY], YOURS, LEASE_TTL)[0], Grant)
+        self.paced.acquire([KEY], MINE, LEASE_TTL)
+        self._pass()
+        assert isinstance(self.paced.acquire([KEY], YOURS, LEASE_TTL)[0], Lease)
+        self._pass()
+        assert isinstance(self.paced.acquire([KEY], YOURS, LEASE_TTL)[0], Grant)
 
     def test_a_late_fill_is_refused(self) -> None:
         """Who fills after the lease has expired stores nothing, even if another holds a lease by then."""
-        [grant] = self.backend.acquire([KEY], MINE, LEASE_TTL)
-        self.let_pass(2 * PASSING)
-        assert self.backend.fill([(KEY, grant.token, NEW, 3)], TTL) == [False]
-        self.backend.acquire([KEY], YOURS, LEASE_TTL)
-        assert self.backend.fill([(KEY, grant.token, NEW, 3)], TTL) == [False]
-        assert isinstance(self.backend.get([KEY])[0], Lease)
+        [grant] = self.paced.acquire([KEY], MINE, LEASE_TTL)
+        self._pass(2)
+        assert self.paced.fill([(KEY, grant.token, NEW, 3)], TTL) == [False]
+        self.paced.acquire([KEY], YOURS, LEASE_TTL)
+        assert self.paced.fill([(KEY, grant.token, NEW, 3)], TTL) == [False]
+        assert isinstance(self.paced.get([KEY])[0], Lease)
 
     def test_every_writer_has_a_deadline(self) -> None:
         """The hold of a writer who died ends at its own deadline, not at that of others who joined."""
-        self.backend.hold([KEY], MINE, HOLD_TTL)
-        self.let_pass(PASSING)
-        self.backend.hold([KEY], YOURS, 2 * HOLD_TTL)
-        self.let_pass(2 * PASSING)
-        self.backend.complete([KEY], YOURS, {}, TTL)
-        assert self.backend.get([KEY]) == [None]
+        self.paced.hold([KEY], MINE, HOLD_TTL)
+        self._pass()
+        self.paced.hold([KEY], YOURS, 2 * HOLD_TTL)
+        self._pass(2)
+        self.paced.complete([KEY], YOURS, {}, TTL)
+        assert self.paced.get([KEY]) == [None]
 
     def test_a_hold_expires(self) -> None:
         """After the last deadline a hold is nothing: the next reader is granted a lease."""
-        self.backend.hold([KEY], MINE, HOLD_TTL)
-        self.let_pass(2 * PASSING)
-        assert isinstance(self.backend.get([KEY])[0], Hold)
-        self.let_pass(PASSING)
-        assert self.backend.get([KEY]) == [None]
-        assert isinstance(self.backend.acquire([KEY], YOURS, LEASE_TTL)[0], Grant)
+        self.paced.hold([KEY], MINE, HOLD_TTL)
+        self._pass()
+        assert isinstance(self.paced.get([KEY])[0], Hold)
+        self._pass(2)
+        assert self.paced.get([KEY]) == [None]
+        assert isinstance(self.paced.acquire([KEY], YOURS, LEASE_TTL)[0], Grant)
 
     def test_prepare_again_prolongs_a_hold(self) -> None:
         """A writer who prepares again holds from then on."""
-        self.backend.hold([KEY], MINE, HOLD_TTL)
-        self.let_pass(2 * PASSING)
-        self.backend.hold([KEY], MINE, HOLD_TTL)
-        self.let_pass(PASSING)
-        assert isinstance(self.backend.get([KEY])[0], Hold)
+        self.paced.hold([KEY], MINE, HOLD_TTL)
+        self._pass(2)
+        self.paced.hold([KEY], MINE, HOLD_TTL)
+        self._pass()
+        assert isinstance(self.paced.get([KEY])[0], Hold)
 
     def test_a_value_expires(self) -> None:
         """A value lives for its time to live, and without one until it is replaced."""
-        self.backend.put([(KEY, OLD, 3)], LEASE_TTL)
-        self.backend.put([(KEYS[1], OLD, 3)], None)
-        self.let_pass(PASSING)
-        assert self.backend.get(KEYS[:2]) == [OLD, OLD]
-        self.let_pass(PASSING)
-        assert self.backend.get(KEYS[:2]) == [None, OLD]
+        self.paced.put([(KEY, OLD, 3)], LEASE_TTL)
+        self.paced.put([(KEYS[1], OLD, 3)], None)
+        self._pass()
+        assert self.paced.get(KEYS[:2]) == [OLD, OLD]
+        self._pass()
+        assert self.paced.get(KEYS[:2]) == [None, OLD]
 
     # -- batches and content -------------------------------------------------------------------------
 
@@ -227,7 +237,7 @@ class BackendSuite(ThreadSuite):
         assert self.backend.get([KEY]) == [value]
 
     def test_a_value_too_large(self) -> None:
-        """A value too large for the server is not stored, and nothing else stands in its place."""
+        """A value too large for the server is not stored, and no other value stands in its place."""
         if self.too_large is None:
             pytest.skip("this backend has no such limit")
         value = Value(b"x" * self.too_large, b"stamp")
@@ -235,8 +245,8 @@ class BackendSuite(ThreadSuite):
         assert self.backend.put([(KEY, value, self.too_large)], TTL) == [False]
         assert self.backend.get([KEY]) == [None]
         [grant] = self.backend.acquire([KEY], MINE, LEASE_TTL)
-        assert self.backend.fill([(KEY, grant.token, value, self.too_large)], TTL) == [False]
-        assert self.backend.get([KEY]) == [None]
+        assert self.backend.fill([(KEY, grant.token, value, self.too_large)], TTL) == [None]
+        assert not isinstance(self.backend.get([KEY])[0], Value)
         self.backend.hold([KEY], MINE, HOLD_TTL)
         self.backend.complete([KEY], MINE, {KEY: (value, self.too_large)}, TTL)
         assert self.backend.get([KEY]) == [None]
@@ -263,6 +273,12 @@ class BackendSuite(ThreadSuite):
         self.backend.hold(KEYS[:1], MINE, HOLD_TTL)
         self.backend.clear()
         assert self.backend.get(KEYS) == [None] * 3
+
+    def test_diagnose(self) -> None:
+        """A backend says in sentences what in its server's settings weakens the promise."""
+        found: list[Any] = self.backend.diagnose()
+        assert isinstance(found, list)
+        assert all(isinstance(sentence, str) and sentence for sentence in found)
 
     def test_close_twice(self) -> None:
         """Closing twice is allowed."""

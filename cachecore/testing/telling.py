@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from cachecore.entries import Grant, Hold, Lease, Unusable, Value
-from cachecore.operations import Load, Operation, Query, QueryMany
+from cachecore.operations import Journal, Load, Operation, Query, QueryMany
 from cachecore.testing import model
 from cachecore.testing.actors import FINGERPRINT, load
 
@@ -28,6 +28,10 @@ def _words(item: Any) -> str:
             return f"writes and commits {_rows(versions)}"
         case model.Send(operation):
             return "sends " + ", ".join(map(_words, model.parts_of(operation)))
+        case Journal(keys) | model.Announce(keys):
+            return f"notes {', '.join(keys)}{'' if isinstance(item, Journal) else ', committed at once'}"
+        case model.DeleteNotes(rows):
+            return f"deletes {len(rows)} notes"
         case Load(identities):
             return f"SELECT rows {', '.join(map(str, identities))}"
         case Query((slug,)):

@@ -5,9 +5,9 @@ from typing import Any
 
 from cachecore.entries import INCARNATION_BYTES, Entry, Value, decode_entry, encode_entry
 from cachecore.errors import BackendTimeout
-from cachecore.operations import Load, Query, QueryMany
+from cachecore.operations import Journal, Load, Query, QueryMany
 from cachecore.testing import model
-from cachecore.testing.model import Part, contents, row_of
+from cachecore.testing.model import Noted, Part, Version, contents, row_of
 from cachecore.testing.program import Program
 from cachecore.testing.promises import Broken, check_own, check_read, raised_by_commit, raised_by_read
 from cachecore.testing.scene import DEAD, ENDED, FAULTS, Local, Scene, State, Step
@@ -45,7 +45,7 @@ class World:
         for index, part in enumerate(state.late):
             rest = state._replace(late=state.late[:index] + state.late[index + 1 :])
             if part[0] == "commit":
-                yield Step(("late", "COMMIT is done"), rest._replace(commits=(*state.commits, part[1])))
+                yield Step(("late", "COMMIT is done"), _committed(rest, *part[1:]))
                 yield Step(("late", "COMMIT is never done"), rest)
             else:
                 yield Step(("late", part), self._carry_out(rest, part)[0])
@@ -56,7 +56,10 @@ class World:
         return any(local.node >= 0 for local in state.actors)
 
     def outdated(self, state: State) -> str | None:
-        """The row that would be believed for ever, though it is not what the database has, if everybody has left."""
+        """The row that would be believed for ever, though it is not what the database has, if everybody has left.
+
+        What the journal notes will be outdated by its next replay, which deletes the note only then.
+        """
         if any(local.node >= 0 and local != Local() for local in state.actors):
             return None
         entries = {key: self._entry(state, raw) for key, raw in zip(self._keys, state.cache, strict=True)}
@@ -67,9 +70,12 @@ class World:
                 return None
             stamp = epoch.stamp + stamp
         rows = contents(state.commits)
+        noted = {key for (_, keys), _ in state.journal for key in keys}
+        if self.scene.epoch_key in noted:
+            return None
         for key, identity in self.scene.keys.items():
             entry = entries[key]
-            if identity is not None and isinstance(entry, Value) and entry.stamp == stamp:
+            if identity is not None and key not in noted and isinstance(entry, Value) and entry.stamp == stamp:
                 row = self.scene.load(entry.payload)
                 if row != row_of(rows[identity]):
                     return f"{key} keeps {row}, the database has {rows[identity]}"
@@ -110,15 +116,15 @@ class World:
         """An operation that is not the cache's."""
         operation = self._programs[who].nodes[local.node].operation
         cause = (self.scene.actors[who].name, operation)
-        ended = local._replace(writes=(), snapshot=None)
+        ended = local._replace(writes=(), snapshot=None, noted=())
         if isinstance(operation, model.Write | model.Statement):
             if {version[0] for version in operation.versions} & self._locked(state, who):
                 return
             local = local._replace(writes=local.writes + operation.versions)
         if isinstance(operation, model.Commit | model.Statement):
-            done = state._replace(commits=(*state.commits, local.writes)) if local.writes else state
+            done = _committed(state, local.writes, (who, local.noted))
             yield self._advance(cause, done, who, ended, None)
-            in_doubt = (*state.late, ("commit", local.writes))
+            in_doubt = (*state.late, ("commit", local.writes, (who, local.noted)))
             if local.writes and (spent := _spend(state, "unknown")):
                 yield self._advance((*cause, "breaks"), spent._replace(late=in_doubt), who, ended, model.CommitUnknown)
             if local.writes and (spent := _spend(state, "crash")):
@@ -128,6 +134,10 @@ class World:
         elif isinstance(operation, model.Send):
             after = state._replace(late=(*state.late, *model.parts_of(operation.operation)))
             yield self._advance(cause, after, who, local, None)
+        elif isinstance(operation, Journal):
+            yield self._advance(cause, state, who, local._replace(noted=tuple(operation.keys)), None)
+        elif isinstance(operation, model.Announce | model.Settle | model.DeleteNotes):
+            yield self._advance(cause, _journaling(state, who, operation), who, local, None)
         elif isinstance(operation, model.Snapshot):
             yield self._advance(cause, state, who, local._replace(snapshot=len(state.commits)), None)
         else:
@@ -151,6 +161,12 @@ class World:
                 return next(((version[0], version) for version in rows.values() if version[2] == slug), None)
             case QueryMany(values):
                 return [(version[0], version) for version in rows.values() if (version[2],) in values]
+            case model.ReadJournal():
+                in_doubt = {part[2][0] for part in state.late if part[0] == "commit"}
+                return [
+                    (*note, not pending or (state.actors[note[0]].node < 0 and note[0] not in in_doubt))
+                    for note, pending in state.journal
+                ]
             case _:
                 return None
 
@@ -211,6 +227,27 @@ class World:
         if state.copy is not None and (spent := _spend(state, "failover")):
             after = spent._replace(cache=state.copy, copy=None, incarnation=incarnation)
             yield Step(("fault", "failover to the replica"), after)
+
+
+def _committed(state: State, writes: tuple[Version, ...], note: Noted) -> State:
+    """After a commit of rows and, in the same transaction, of a row of the journal."""
+    after = state._replace(commits=(*state.commits, writes)) if writes else state
+    return _with_note(after, note, pending=False) if note[1] else after
+
+
+def _with_note(state: State, note: Noted, *, pending: bool) -> State:
+    return state._replace(journal=tuple(sorted({*state.journal, (note, pending)})))
+
+
+def _journaling(state: State, who: int, operation: model.Announce | model.Settle | model.DeleteNotes) -> State:
+    """After a statement, committed at once, that changes the journal."""
+    match operation:
+        case model.Announce(keys, pending):
+            return _with_note(state, (who, tuple(keys)), pending=pending)
+        case model.Settle():
+            return state._replace(journal=tuple((note, pending and note[0] != who) for note, pending in state.journal))
+        case model.DeleteNotes(rows):
+            return state._replace(journal=tuple(one for one in state.journal if one[0] not in rows))
 
 
 def _incarnation(number: int) -> bytes:

@@ -12,6 +12,7 @@ class CachecoreConfig(AppConfig):
     name = "cachecore.integrations.django"
     label = "cachecore"
     verbose_name = "cachecore"
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         from cachecore.integrations.django import checks, writes

@@ -9,23 +9,34 @@ E005   a lookup is not unique
 E006   a field cannot be cached: its values have no stored form, or are no lookup
 E007   a table is declared by two managers
 E008   cache_ttl, cache_version or cache_policy is wrong
+E009   the policy is to use the journal, and the database routers keep its table out of the model's database
 W001   an in-process cache, and nothing states that only one process serves
 W002   writes through another manager of a cached model would not be seen
+W003   the policy is to use the journal, and the database has no table for it yet (``check --database``, ``migrate``)
 =====  ======================================================================================
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import models
+from django.db import models, router
 
 from cachecore.errors import ConfigurationError
 from cachecore.integrations.django.conf import configured, make_cache
-from cachecore.integrations.django.declaration import DEFAULT, Declaration, column_named, concrete, declared
+from cachecore.integrations.django.declaration import (
+    DEFAULT,
+    Declaration,
+    all_declared,
+    column_named,
+    concrete,
+    declared,
+)
 from cachecore.integrations.django.manager import CacheManager, CacheQuerySet
+from cachecore.integrations.django.models import Journal
+from cachecore.integrations.django.notes import TABLE, has_table
 from cachecore.integrations.django.rows import columns_of
 from cachecore.policy import Policy
 
@@ -34,6 +45,7 @@ def register_all() -> None:
     """Register the checks with Django."""
     register(check_settings, Tags.caches)
     register(check_models, Tags.models)
+    register(check_journal, Tags.database)
 
 
 def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
@@ -62,9 +74,37 @@ def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
 
 
 def check_models(app_configs: Iterable[Any] | None = None, **_: Any) -> list[CheckMessage]:
-    """E003 to E008 and W002."""
+    """E003 to E009 and W002."""
     chosen = apps.get_models() if app_configs is None else [m for config in app_configs for m in config.get_models()]
     return [message for model in chosen for message in _check_model(model)]
+
+
+def check_journal(app_configs: object = None, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W003. No error: ``migrate``, which would make the table, begins with these checks."""
+    return [
+        Warning(
+            f'{declaration.model._meta.label}: the policy is unreachable="journal", and the database {using!r} has no '
+            f"table {TABLE}: as long as the cache cannot be reached, writes are refused.",
+            hint='Run "manage.py migrate".',
+            obj=declaration.model,
+            id="cachecore.W003",
+        )
+        for using in databases or ()
+        for declaration in all_declared()
+        if _is_journaled(declaration)
+        and router.db_for_write(declaration.model) == using
+        and router.allow_migrate_model(using, Journal)
+        and not has_table(using)
+    ]
+
+
+def _is_journaled(declaration: Declaration) -> bool:
+    """Whether the policy of this model says that it is to use the journal."""
+    try:
+        policy: Any = configured()[declaration.cache].get("POLICY") or {}
+        return bool({**policy, **declaration.options}.get("unreachable") == "journal")
+    except (ConfigurationError, KeyError, TypeError):
+        return False  # E001 to E003 say so
 
 
 def _check_model(model: type[models.Model]) -> Iterator[CheckMessage]:
@@ -109,6 +149,15 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
             raise ConfigurationError(f"cache_version must be an int, a str or None, not {declaration.version!r}")
     except (ConfigurationError, TypeError) as error:
         yield Error(f"{model._meta.label}: {error}.", obj=model, id="cachecore.E008")
+    using = router.db_for_write(model)
+    if _is_journaled(declaration) and not router.allow_migrate_model(using, Journal):
+        yield Error(
+            f'{model._meta.label}: the policy is unreachable="journal", and the database routers do not allow the '
+            f"table {TABLE} in the database {using!r}, where the model is written.",
+            hint='Allow the app label "cachecore" in allow_migrate(), or choose "refuse" or "bounded".',
+            obj=model,
+            id="cachecore.E009",
+        )
 
 
 def _check_lookup(model: type[models.Model], names: tuple[str, ...]) -> Iterator[CheckMessage]:

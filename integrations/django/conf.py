@@ -10,6 +10,7 @@ CACHECORE = {
         "OPTIONS": {},              # of the backend
         "POLICY": {},               # fields of cachecore.Policy
         "PROCESSES": None,          # 1 states that one process serves, so that "memory" keeps the promise
+        "REPLAY": True,             # False: only the command replays the journal, and no process by itself
     }
 }
 """
@@ -22,12 +23,12 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 from cachecore.cache import Cache
-from cachecore.errors import ConfigurationError
+from cachecore.errors import ClosedError, ConfigurationError
 from cachecore.policy import Policy
 
 DEFAULT_CACHE = "default"
 
-KNOWN = frozenset({"BACKEND", "LOCATION", "NAMESPACE", "TTL", "SECRET", "OPTIONS", "POLICY", "PROCESSES"})
+KNOWN = frozenset({"BACKEND", "LOCATION", "NAMESPACE", "TTL", "SECRET", "OPTIONS", "POLICY", "PROCESSES", "REPLAY"})
 
 
 def configured() -> Mapping[str, Mapping[str, Any]]:
@@ -70,6 +71,8 @@ def _make(options: Mapping[str, Any]) -> Cache:
     for name in ("OPTIONS", "POLICY"):
         if not isinstance(options.get(name) or {}, Mapping):
             raise ConfigurationError(f"{name} must be a dict, not {options[name]!r}")
+    if not isinstance(options.get("REPLAY", True), bool):
+        raise ConfigurationError(f"REPLAY must be True or False, not {options['REPLAY']!r}")
     policy_options: dict[str, Any] = dict(options.get("POLICY") or {})
     fields = sorted(Policy.names() - {"ttl"})
     unknown = sorted(str(name) for name in policy_options if name not in fields)
@@ -120,6 +123,13 @@ class Caches:
                 if cache is None:
                     cache = self._caches[alias] = make_cache(alias)
         return cache
+
+    def alias_of(self, cache: Cache) -> str:
+        """The alias of a cache that was got here. Raises ClosedError when it has been closed."""
+        for alias, one in list(self._caches.items()):
+            if one is cache:
+                return alias
+        raise ClosedError("this cache has been closed")
 
     def close(self) -> None:
         """Close all; the next use makes them anew."""

@@ -11,8 +11,8 @@ The state hangs on the connection and not on the thread or the context: an atomi
 is seen by other tasks of the same thread through the same connection.
 
 In a transaction a write only adds its keys to the unit of work. In autocommit each statement is a transaction of its
-own, and `ConnectionState.writing` surrounds it with PREPARE and COMPLETE; for save(), whose two ends are signals, there
-are `begin_statement` and `end_statement`.
+own (`statement`), and `ConnectionState.writing` surrounds it with PREPARE and COMPLETE; for save(), whose two ends are
+signals, there are `begin_statement` and `end_statement`.
 
 TestCase wraps each test in a transaction that is never committed. Its blocks are not counted: what happens inside them
 is the world, and a block of the test itself commits into it. Django does not tell when that happens, so it is
@@ -31,6 +31,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachecore.cache import Cache
 from cachecore.errors import WriteRefused
+from cachecore.integrations.django import notes
+from cachecore.integrations.django.replays import replays
+from cachecore.integrations.django.statement import Statement
 from cachecore.policy import Policy
 from cachecore.transaction import UnitOfWork
 
@@ -41,7 +44,7 @@ Touched = tuple[Cache, Sequence[str], Policy]
 
 
 class CommitRefused(DatabaseError, WriteRefused):
-    """The cache did not acknowledge PREPARE and the policy is "refuse": the transaction is rolled back.
+    """The cache did not acknowledge PREPARE, and the policy is "refuse" or there is no journal: it is rolled back.
 
     It is a DatabaseError because only for that does Django's atomic roll back an error raised while committing.
     """
@@ -81,7 +84,9 @@ class ConnectionState:
         self._connection = connection
         self.units: dict[Cache, UnitOfWork] = {}
         """The writes of the open transaction, by the cache they outdate."""
-        self._statements: list[tuple[object, list[UnitOfWork]]] = []
+        self._noted: set[Cache] = set()
+        """The caches of which the open transaction has noted keys in the journal."""
+        self._statements: list[tuple[object, list[Statement]]] = []
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._outdate_world: Callable[[], None] | None = None
         for name in ("commit", "rollback", "close", "set_autocommit", "savepoint_rollback"):
@@ -126,16 +131,16 @@ class ConnectionState:
             self._add(cache, keys, policy)
             yield
             return
-        unit = self._prepared(cache, keys, policy)
+        statement = self._prepared(cache, keys, policy)
         try:
             yield
         except (OperationalError, InterfaceError):
-            unit.end()  # the outcome is unknown: the holds expire by themselves
+            statement.leave_to_expire()
             raise
         except Exception:
-            unit.complete()  # it failed, but a part of several statements may have been committed
+            statement.complete()  # it failed, but a part of several statements may have been committed
             raise
-        unit.complete()
+        statement.complete()
 
     def begin_statement(self, owner: object, touched: Sequence[Touched]) -> None:
         """Before a statement that writes ``owner``'s row; `end_statement` with the same owner follows if it succeeds.
@@ -147,7 +152,7 @@ class ConnectionState:
             for one in touched:
                 self._add(*one)
         elif touched:
-            self._statements = [begun for begun in self._statements if not _has_expired(begun[1])]
+            self._statements = [begun for begun in self._statements if not all(one.has_expired for one in begun[1])]
             self._statements.append((owner, [self._prepared(*one) for one in touched]))
 
     def end_statement(self, owner: object) -> None:
@@ -159,26 +164,28 @@ class ConnectionState:
             return
         for index in reversed(range(len(self._statements))):
             if self._statements[index][0] is owner:
-                _, units = self._statements.pop(index)
-                for unit in units:
-                    unit.complete()
+                _, statements = self._statements.pop(index)
+                for statement in statements:
+                    statement.complete()
                 return
 
-    def _prepared(self, cache: Cache, keys: Sequence[str], policy: Policy) -> UnitOfWork:
-        unit = cache.begin()
-        unit.add(keys, policy)
+    def _prepared(self, cache: Cache, keys: Sequence[str], policy: Policy) -> Statement:
         try:
-            unit.prepare()
+            return Statement(self._connection, cache, keys, policy)
         except WriteRefused as error:
             raise CommitRefused(str(error)) from error
-        return unit
 
     def _add(self, cache: Cache, keys: Sequence[str], policy: Policy) -> None:
         unit = self.units.get(cache)
         if unit is None:
-            unit = self.units[cache] = cache.begin()
+            unit = self.units[cache] = cache.begin(journal=partial(self._note, cache))
             dirty.update(self)
         unit.add(keys, policy)
+
+    def _note(self, cache: Cache, keys: Sequence[str]) -> None:
+        """Note keys in the journal, as a part of the transaction that is about to be committed."""
+        notes.write(self._connection, cache, keys, announced=False)
+        self._noted.add(cache)
 
     # -- the ends of a transaction -----------------------------------------------------------------
 
@@ -186,27 +193,37 @@ class ConnectionState:
         try:
             for unit in self.units.values():
                 unit.prepare()
+            if len(self.units) > 1:
+                # While one cache was waited for, or a note was written, another's hold may have grown too old.
+                for unit in self.units.values():
+                    if unit.prepare_by is not None:
+                        unit.prepare()
         except WriteRefused as error:
             raise CommitRefused(str(error)) from error
 
-    def _take(self) -> list[UnitOfWork]:
-        units = list(self.units.values())
+    def _take(self) -> dict[Cache, UnitOfWork]:
+        """The writes of the transaction, which is over."""
+        units = dict(self.units)
         self.units.clear()
         dirty.update(self)
+        for cache in self._noted:
+            replays.owe(self._connection.alias, cache)
+        self._noted.clear()
         return units
 
     def _complete(self) -> None:
-        for unit in self._take():
-            unit.complete()
+        for cache, unit in self._take().items():
+            if unit.complete():
+                replays.reached(self._connection, cache)
 
     def _abandon(self) -> None:
-        for unit in self._take():
+        for unit in self._take().values():
             unit.rollback()
 
     def leave_to_expire(self) -> None:
         """Give up the writes noted so far; if holds stand for them, they expire by themselves."""
         self._statements.clear()
-        for unit in self._take():
+        for unit in self._take().values():
             unit.end()
 
     @contextmanager
@@ -307,10 +324,6 @@ class ConnectionState:
         self.leave_to_expire()
         if outdate is not None:
             outdate()
-
-
-def _has_expired(units: Sequence[UnitOfWork]) -> bool:
-    return all(unit.must_prepare_again() for unit in units)
 
 
 def _close_cursor(made: "weakref.ref[Any]", cursors: "weakref.WeakSet[Any]", close: Callable[[], None]) -> None:

@@ -250,11 +250,12 @@ class ModelCache:
         may_fill = state.may_fill
         if names == self.identity:
             identities = [value[0] if len(names) == 1 else value for value in values]
+            if len(identities) == 1:
+                return [self.records.get(identities[0], self.load, unit=unit, may_fill=may_fill)]
             return self.records.get_many(identities, self.load, unit=unit, may_fill=may_fill)
         query, many = self.query(names), self.query_many(names)
         if len(values) == 1:
-            lookup = self.records.lookup_for(names, values[0])
-            return [self.records.find_by(lookup, query, self.load, unit=unit, may_fill=may_fill)]
+            return [self.records.find_by(names, values[0], query, self.load, unit=unit, may_fill=may_fill)]
         return self.records.find_many(names, values, many, query, self.load, unit=unit, may_fill=may_fill)
 
     def instance(self, row: Row) -> Any:

@@ -9,7 +9,8 @@ from django.db import connections, transaction
 from cachecore.integrations.django import caches
 from cachecore.testing.fake import FakeBackend
 
-FAKE = {"default": {"BACKEND": "tests.geo_app.caching.make_fake", "NAMESPACE": "tests"}}
+FAKE = {"default": {"BACKEND": "tests.geo_app.caching.make_fake", "NAMESPACE": "tests", "REPLAY": False}}
+REFUSING = {"default": {**FAKE["default"], "POLICY": {"unreachable": "refuse"}}}
 savepoint: Callable[[], str] = getattr(transaction, "savepoint_create", None) or transaction.savepoint
 """Django 6.1 has given it another name."""
 

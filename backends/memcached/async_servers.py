@@ -1,0 +1,151 @@
+"""The servers as awaiting callers reach them: a bounded pool of connections for each event loop and server.
+
+Who finds all connections in use waits for one. Connections belong to their event loop; those of a loop that has been
+closed are closed when the next loop comes, or with the backend.
+"""
+
+import asyncio
+import os
+import ssl
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cachecore.backends.breaker import Breaker
+from cachecore.backends.memcached.async_link import AsyncLink
+from cachecore.backends.memcached.fleet import Part
+from cachecore.backends.memcached.settings import Address, Settings
+from cachecore.errors import BackendError
+
+
+class _Pool:
+    """The connections of one event loop."""
+
+    def __init__(self, size: int) -> None:
+        self.idle: list[AsyncLink] = []
+        """The last to be used is the next to be."""
+        self.room = asyncio.Semaphore(size)
+
+
+class AsyncServer:
+    """One server. ``exchanges`` counts round trips, greetings aside; ``clock`` gives seconds that never go back."""
+
+    def __init__(
+        self,
+        address: Address,
+        settings: Settings,
+        context: ssl.SSLContext | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address = address
+        self.exchanges = 0
+        self._settings = settings
+        self._context = context
+        self._clock = clock
+        self.forget_connections()
+        _living.add(self)
+
+    def forget_connections(self) -> None:
+        """Begin anew, as in a forked child."""
+        self.breaker = Breaker(f"memcached at {self.address}", self._settings.breaker_window, self._clock)
+        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+
+    def close(self) -> None:
+        """End the idle connections of the running loop, and those of loops that have been closed."""
+        self._drop_closed_loops()
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            _close(pool)
+
+    async def ask(self, part: Part) -> Any:
+        """Run a flow; its result. Raises BackendError. As `servers.ask`."""
+        pool = self._pool()
+        async with pool.room:
+            link: AsyncLink | None = None
+            try:
+                repeats = part.may_repeat
+                while True:
+                    if self.breaker.is_open:
+                        self.breaker.check()
+                    try:
+                        link = await self._link(pool)
+                        return await self._run(link, part)
+                    except BackendError as error:
+                        if repeats and link is not None and link.can_be_replaced:
+                            repeats, link = False, None
+                            continue
+                        if link is None or link.is_closed:
+                            self.breaker.failed(error)
+                        raise
+            finally:
+                if link is not None and not link.is_closed:
+                    if self._pools.get(asyncio.get_running_loop()) is pool:
+                        pool.idle.append(link)
+                    else:  # closed meanwhile
+                        link.close()
+
+    async def _run(self, link: AsyncLink, part: Part) -> Any:
+        flow = part.flow(link.peer, part.items, *part.arguments)
+        try:
+            batch = next(flow)
+            while True:
+                replies = await link.exchange(batch)
+                self.exchanges += 1
+                if self.breaker.is_open:
+                    self.breaker.succeeded()
+                batch = flow.send(replies)
+        except StopIteration as stop:
+            return stop.value
+
+    async def _link(self, pool: _Pool) -> AsyncLink:
+        while pool.idle:
+            link = pool.idle.pop()
+            if not link.is_closed:
+                return link
+        link = await AsyncLink.connect(self.address, self._settings, self._context, self._clock)
+        if self.breaker.is_open:
+            self.breaker.succeeded()
+        return link
+
+    def _pool(self) -> _Pool:
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            self._drop_closed_loops()
+            pool = self._pools[loop] = _Pool(self._settings.max_connections)
+        return pool
+
+    def _drop_closed_loops(self) -> None:
+        for loop in [loop for loop in self._pools if loop.is_closed()]:
+            _close(self._pools.pop(loop))
+
+
+def _close(pool: _Pool) -> None:
+    while pool.idle:
+        pool.idle.pop().close()
+
+
+async def ask_all(servers: Sequence[AsyncServer], parts: Sequence[Part]) -> list[Any]:
+    """Run flows, each with its server, at the same time; their results in order.
+
+    A server that fails keeps nobody from finishing with the others. Then the first error is raised.
+    """
+    if len(parts) == 1:
+        return [await servers[parts[0].server].ask(parts[0])]
+    results = await asyncio.gather(*(servers[part.server].ask(part) for part in parts), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+_living: "weakref.WeakSet[AsyncServer]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for server in list(_living):
+        server.forget_connections()
+
+
+os.register_at_fork(after_in_child=_after_fork)

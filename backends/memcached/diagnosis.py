@@ -1,0 +1,51 @@
+"""What in the settings of a memcached server weakens the promise, in sentences."""
+
+from collections.abc import Iterable, Mapping
+
+from cachecore.backends.memcached.settings import Address
+
+SMALL = 16 << 20
+"""Bytes of memory below which holds may well be evicted before their writers have finished."""
+
+
+def sentences(address: str, found: Mapping[str, str], configured: Mapping[str, str]) -> list[str]:
+    """By the statistics and settings of the server at ``address``, as it gives them."""
+    said: list[str] = []
+    protected = configured.get("temp_lru") in ("yes", "1", "on")
+    if configured.get("evictions") == "off":
+        said.append(
+            f"memcached at {address} runs with -M: when it is full it stores nothing, drops the holds that it cannot "
+            "enlarge, and writes fail as if it could not be reached"
+        )
+    elif not protected and _number(configured, "maxbytes") < SMALL:
+        said.append(
+            f"memcached at {address} has only {_number(configured, 'maxbytes') >> 10} KiB of memory (-m): holds may be "
+            "evicted while their writers are under way; give it more, or -o temporary_ttl=61"
+        )
+    elif not protected and _number(found, "evictions") > 0:
+        said.append(
+            f"memcached at {address} has evicted {_number(found, 'evictions')} entries: holds may be among them; give "
+            "it more memory, or -o temporary_ttl=61"
+        )
+    if configured.get("flush_enabled") == "no":
+        said.append(f"memcached at {address} runs with -F: clear() will fail")
+    if configured.get("memory_file", "(null)") not in ("(null)", ""):
+        said.append(
+            f"memcached at {address} keeps its memory over restarts (-e): what it kept is not believed "
+            "and only takes room"
+        )
+    return said
+
+
+def _number(values: Mapping[str, str], name: str) -> int:
+    text = values.get(name, "")
+    return int(text) if text.isdigit() else 0
+
+
+def diagnosed(addresses: Iterable[Address], found: Iterable[tuple[Mapping[str, str], Mapping[str, str]]]) -> list[str]:
+    """The sentences about several servers, by the statistics and settings of each."""
+    return [
+        sentence
+        for address, (statistics, settings) in zip(addresses, found, strict=True)
+        for sentence in sentences(str(address), statistics, settings)
+    ]

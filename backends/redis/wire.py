@@ -1,0 +1,64 @@
+"""The bytes of one connection, both ways, without I/O: batches are packed and replies read under its incarnation."""
+
+from typing import Any
+
+from cachecore.backends.redis.replies import ENTRY, TEXT, Decoder, Identity, read_identity
+from cachecore.backends.redis.requests import Batch
+from cachecore.backends.redis.resp import MORE, ErrorReply, Garbled, make_reader
+
+INFO: Batch = [("", (b"*1\r\n$4\r\nINFO\r\n",), TEXT)]
+REPLICATION: Batch = [("", (b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n",), TEXT)]
+
+
+class Wire:
+    """Packs what is sent over a connection to ``server`` (its name) and reads what arrives; see `make_reader`."""
+
+    def __init__(self, server: str, parser: str) -> None:
+        self.server = server
+        self._reader, self._pushed = make_reader(parser)
+        self._feed, self._gets = self._reader.feed, self._reader.gets
+        self._has_data = getattr(self._reader, "has_data", bool)
+        self._decoder = Decoder(b"")
+        self._waiting: Batch = []
+        self._replies: list[Any] = []
+
+    def introduce(self, info: Any) -> Identity:
+        """Learn from the reply to `INFO` who answers; its incarnation is put into every entry from now on."""
+        if type(info) is ErrorReply:
+            raise info
+        identity = read_identity(info, self.server)
+        self._decoder = Decoder(identity.incarnation)
+        return identity
+
+    def pack(self, batch: Batch) -> bytes:
+        """The bytes of ``batch``, whose replies are awaited from now on."""
+        self._waiting = batch
+        self._replies = []
+        incarnation = self._decoder.incarnation
+        return b"".join([incarnation.join(parts) for _, parts, _ in batch])
+
+    def receive(self, data: bytes) -> list[Any] | None:
+        """Read what has arrived: the replies to the whole batch, or None while some are missing. Raises Garbled."""
+        self._feed(data)
+        replies, gets, entry = self._replies, self._gets, self._decoder.entry
+        try:
+            for _, _, expects in self._waiting[len(replies) :]:
+                reply = gets()
+                if type(reply) is bytes and expects == ENTRY:
+                    replies.append(entry(reply))
+                else:
+                    while type(reply) is self._pushed:
+                        reply = gets()
+                    if reply is MORE:
+                        return None
+                    replies.append(self._decoded(reply, expects))
+        except TypeError as error:  # hiredis makes a dict of a map, whatever its keys are
+            raise Garbled(str(error)) from error
+        if self._has_data():
+            raise Garbled("more than was asked for")
+        return replies
+
+    def _decoded(self, reply: Any, expects: int) -> Any:
+        if type(reply) is ErrorReply:
+            reply.server = self.server
+        return self._decoder.by_kind[expects](reply) if expects < 0 else self._decoder.entries(reply, expects)
