@@ -16,6 +16,7 @@ from cachecore.backends.breaker import Breaker
 from cachecore.backends.memcached.async_link import AsyncLink
 from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.settings import Address, Settings
+from cachecore.backends.memcached.trouble import opens_the_breaker
 from cachecore.errors import BackendError
 
 
@@ -75,7 +76,7 @@ class AsyncServer:
                         if repeats and link is not None and link.can_be_replaced:
                             repeats, link = False, None
                             continue
-                        if link is None or link.is_closed:
+                        if (link is None or link.is_closed) and opens_the_breaker(error):
                             self.breaker.failed(error)
                         raise
             finally:

@@ -19,6 +19,7 @@ from cachecore.backends.memcached.replies import (
 )
 
 name = "classic"
+makes_leases = False
 
 _VALUE = re.compile(rb"VALUE (\S{1,250}) (\d{1,10}) (\d{1,10}) (\d{1,20})\r\n").match
 _PLAIN = re.compile(rb"(STORED|NOT_STORED|EXISTS|NOT_FOUND|DELETED|TOUCHED|OK|END)\r\n").match

@@ -74,7 +74,7 @@ def acquire(
             code = reply[0]
             if code is WON:
                 results[index] = _grant(peer, reply[3])
-            elif code is not NO_ROOM:
+            elif code is not NO_ROOM and not (code is MISS and peer.dialect.makes_leases):
                 entry = results[index] = _standing(peer, reply, now)
                 if entry is None or (seen and _gives_way(entry, seen.get(keys[index]))):
                     claims.append((index, reply[3] if code is FOUND else None))

@@ -21,6 +21,7 @@ from cachecore.backends.memcached.replies import (
 )
 
 name = "meta"
+makes_leases = True
 
 # "X" is somebody's `md I`: not ours, so the item says no size of its base and is nobody's entry.
 _VALUE = re.compile(rb"VA (\d{1,10}) f(\d{1,10}) c(\d{1,20})((?: [WXZ])*)\r\n").match
@@ -34,7 +35,7 @@ def read(key: bytes) -> bytes:
 
 
 def acquire(key: bytes, lease_ttl: int) -> bytes:
-    """As read, but where nothing stands a lease is made: WON, and for others LEASED; NO_ROOM if it cannot be."""
+    """FOUND; or LEASED; where nothing stands WON, for a lease is made; or MISS where there is no room for it."""
     return b"mg %b v f c N%d\r\n" % (key, lease_ttl)
 
 

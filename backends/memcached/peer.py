@@ -51,6 +51,8 @@ class Dialect(Protocol):
     """Commands, and the parsing of replies; the modules `meta` and `classic` are its two implementations."""
 
     name: str
+    makes_leases: bool
+    """Whether acquire makes a lease where nothing stands; a MISS then means that there is no room for one."""
 
     def read(self, key: bytes) -> bytes: ...
     def acquire(self, key: bytes, lease_ttl: int) -> bytes: ...

@@ -17,6 +17,7 @@ from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.link import Link
 from cachecore.backends.memcached.replies import Reply
 from cachecore.backends.memcached.settings import Address, Settings
+from cachecore.backends.memcached.trouble import opens_the_breaker
 from cachecore.errors import BackendError, BackendUnavailable
 
 
@@ -96,7 +97,7 @@ def ask(server: Server, part: Part) -> Any:
             if repeats and link is not None and link.can_be_replaced:
                 repeats = False
                 continue
-            if link is None or link.is_closed:
+            if (link is None or link.is_closed) and opens_the_breaker(error):
                 server.breaker.failed(error)
             raise
         except BaseException:
@@ -109,19 +110,19 @@ def ask(server: Server, part: Part) -> Any:
 class _Talk:
     """What `ask` does, in steps, so that all servers of a batch are asked before any is waited for."""
 
-    __slots__ = ("_flow", "_link", "_part", "_repeats", "error", "result", "server")
+    __slots__ = ("_flow", "_link", "_repeats", "_server", "error", "part", "result")
 
     def __init__(self, server: Server, part: Part) -> None:
         self.result: Any = None
         self.error: BackendError | None = None
-        self.server = server
-        self._part = part
+        self._server = server
+        self.part = part
         self._repeats = part.may_repeat
         self._link: Link | None = None
 
     def begin(self) -> bool:
         """Send the first batch; False if the flow has come to its end."""
-        server, part = self.server, self._part
+        server, part = self._server, self.part
         self._link = None
         try:
             if server.breaker.is_open:
@@ -141,9 +142,9 @@ class _Talk:
         assert self._link is not None
         try:
             replies = self._link.receive()
-            self.server.exchanges += 1
-            if self.server.breaker.is_open:
-                self.server.breaker.succeeded()
+            self._server.exchanges += 1
+            if self._server.breaker.is_open:
+                self._server.breaker.succeeded()
             return self._send(replies)
         except BackendError as error:
             return self._begin_again(error)
@@ -169,8 +170,8 @@ class _Talk:
         if self._repeats and link is not None and link.can_be_replaced:
             self._repeats = False
             return self.begin()
-        if link is None or link.is_closed:
-            self.server.breaker.failed(error)
+        if (link is None or link.is_closed) and opens_the_breaker(error):
+            self._server.breaker.failed(error)
         self.error = error
         self._link = None
         return False
@@ -188,11 +189,11 @@ def ask_all(servers: Sequence[Server], parts: Sequence[Part]) -> list[Any]:
     try:
         while waiting:
             # A thread has one connection to each server. By two lists of servers one may have two parts: in turn.
-            first = {id(talk.server): talk for talk in reversed(waiting)}
+            first: dict[int, _Talk] = {talk.part.server: talk for talk in reversed(waiting)}
             going = [talk for talk in first.values() if talk.begin()]
             while going:
                 going = [talk for talk in going if talk.go_on()]
-            waiting = [talk for talk in waiting if first[id(talk.server)] is not talk]
+            waiting = [talk for talk in waiting if first[talk.part.server] is not talk]
     except BaseException:
         for talk in talks:
             talk.interrupt()

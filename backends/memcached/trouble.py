@@ -11,17 +11,25 @@ class Closed(Exception):
     """The other end has closed the connection."""
 
 
+TIMEOUTS = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""The kernel's timeouts end in the latter three."""
+
 LOST = (Closed, ConnectionError)
 """The connection has ended, as idle ones do: another may serve."""
 
 
+def opens_the_breaker(error: BackendError) -> bool:
+    """Whether the server did not answer or will not serve us; one that only refused a command is well."""
+    return isinstance(error, BackendTimeout | BackendUnavailable | BackendMisconfigured)
+
+
 def while_connecting(address: Address, error: Exception) -> BackendError:
     """The error for a connection that was not made."""
+    if isinstance(error, TIMEOUTS):
+        return BackendUnavailable(f"memcached at {address} does not accept a connection and greet us in time")
     if isinstance(error, ssl.SSLError):
         return BackendMisconfigured(f"no TLS with memcached at {address}: {_text(error)}")
-    if isinstance(error, TimeoutError):
-        return BackendUnavailable(f"memcached at {address} does not accept connections in time")
-    if isinstance(error, Closed):
+    if isinstance(error, Closed | ConnectionResetError | BrokenPipeError):
         return BackendUnavailable(
             f"memcached at {address} closed a new connection, as one does that wants TLS (memcacheds://)"
         )
@@ -34,7 +42,7 @@ def while_talking(address: Address, error: Exception) -> BackendError:
     """The error for an exchange that was not finished."""
     if isinstance(error, BackendError):
         return error
-    if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError | ssl.SSLWantWriteError):
+    if isinstance(error, TIMEOUTS):
         return BackendTimeout(f"memcached at {address} did not answer in time")
     if isinstance(error, ServerSaid):
         said = str(error)
