@@ -17,6 +17,10 @@ from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import Certificates, RedisServer
 from tests.conftest import require
 
+OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
+MINE, YOURS = b"mine----", b"yours---"
+KEY = "redis:1"
+
 
 class OnRedis:
     """What the suites below have in common."""
@@ -42,6 +46,15 @@ class OnRedis:
     def inject(self, key: str, raw: bytes) -> None:
         self.server.call("SET", key, raw)
 
+    def test_prepare_again_in_a_hold_that_was_shared(self) -> None:
+        """A writer who prepares again after another has come and gone leaves no value: it may be the older one."""
+        self.backend.hold([KEY], MINE, 10.0)
+        self.backend.hold([KEY], YOURS, 10.0)
+        self.backend.complete([KEY], YOURS, {KEY: (NEW, 3)}, None)
+        self.backend.hold([KEY], MINE, 10.0)
+        self.backend.complete([KEY], MINE, {KEY: (OLD, 3)}, None)
+        assert self.backend.get([KEY]) == [None]
+
 
 class TestRedis(OnRedis, BackendSuite):
     """Blocking, one connection a thread."""
@@ -62,9 +75,6 @@ class TestAsyncRedis(OnRedis, AsyncBackendSuite):
 
 
 # -- other ways to reach it ---------------------------------------------------------------------------
-
-OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
-MINE, YOURS = b"mine----", b"yours---"
 
 
 def need(parser: str) -> None:

@@ -223,7 +223,11 @@ def _is_plain(outcome: Outcome) -> bool:
     """Whether these are replies without a refusal among them."""
     if isinstance(outcome, BackendError):
         return False
-    return all(type(reply) is not ErrorReply for reply in outcome)
+    # A loop, for all() with a generator costs five times as much.
+    for reply in outcome:  # noqa: SIM110
+        if type(reply) is ErrorReply:
+            return False
+    return True
 
 
 def _sent_on(redirects: Mapping[int, Redirect]) -> Sending:

@@ -227,11 +227,12 @@ class RedisSentinel(_Fleet):
     def failover(self) -> RedisServer:
         """Have the sentinels change the primary, as for maintenance; returns the new one."""
         before = self.primary()
-        for _ in wait_until(FORM_SECONDS, "the sentinels began a failover"):
-            # Refused while they find no replica good enough, or are still at the last failover.
+        for _ in wait_until(FORM_SECONDS, f"the sentinels replaced {before}"):
+            if self._named_by(self.sentinels[0]) != before.port:
+                break
+            # Refused while they find no replica good enough, or are still at the last failover, which may also fail.
             with suppress(RedisReplyError):
                 self.sentinels[0].call("SENTINEL", "FAILOVER", self.service)
-                break
         return self.wait_for_new_primary(before)
 
     def kill_primary(self) -> RedisServer:

@@ -188,6 +188,8 @@ class Server:
         """Let it hang (SIGSTOP): connections stay, and new ones are made, but nothing is answered."""
         assert self._group is not None
         self._signal(signal.SIGSTOP)
+        # Threads that are at work finish what they do; the process has stopped when the last of them has.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         # A child with a session of its own hangs too, and then does not notice that its parent is gone.
         self._group.name_strays(self.processes()[1:])
 
