@@ -1,5 +1,6 @@
-"""``python -m benchmarks [keys|rows|store|path|hitratio ...] [--quick]``: the figures, their targets, and whether they
-are met; without a word all of them.
+"""``python -m benchmarks [keys|rows|store|path|network|hitratio ...] [--quick]``: figures, targets, whether they are
+met; without a word all of them. ``python -m benchmarks coherence`` is a bench of its own kind with options of its own,
+see `benchmarks.coherence.__main__`.
 
 Each group runs in a process of its own, so that none sees the settings, the heap or the warm caches of another. The
 ratio is the median of the rounds and, in brackets, their 10th and 90th percentile; see `benchmarks.measure`.
@@ -14,12 +15,14 @@ import sys
 from collections.abc import Iterable
 
 from benchmarks.measure import Figure, Ratio, table
+from cachecore.errors import CachecoreError
 
 GROUPS = {
     "keys": "benchmarks.bench_keys",
     "rows": "benchmarks.bench_rows",
     "store": "benchmarks.bench_store",
     "path": "benchmarks.bench_path",
+    "network": "benchmarks.bench_network",
     "hitratio": "benchmarks.hitratio",
 }
 
@@ -53,7 +56,11 @@ def main() -> int:
         if group not in GROUPS:
             parser.error(f"there is no group {group!r}; there are {', '.join(GROUPS)}")
     if chosen.in_this_process:
-        found = [figure for group in chosen.groups for figure in figures(group, chosen.quick)]
+        try:
+            found = [figure for group in chosen.groups for figure in figures(group, chosen.quick)]
+        except CachecoreError as error:  # a server is missing
+            print(f"{', '.join(chosen.groups)}: {error}", file=sys.stderr)
+            return 2
         print(table(found), flush=True)
         return 0 if all(figure.met for figure in found) else 1
     statuses: list[int] = []
@@ -68,6 +75,8 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
+        if sys.argv[1:2] == ["coherence"]:
+            sys.exit(importlib.import_module("benchmarks.coherence.__main__").main(sys.argv[2:]))
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)

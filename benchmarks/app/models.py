@@ -89,17 +89,22 @@ def fill() -> None:
             if model is Row
             else {"data": {"population": 717_710, "tags": ["capital", "port"]}}
         )
-        model._default_manager.bulk_create(
-            model(
-                slug=f"oslo-{number}",
-                name=f"Oslo {number}",
-                text="The capital of Norway.",
-                created=datetime.datetime(2024, 2, 29, 12, 30, 1, 123_456, tzinfo=datetime.UTC),
-                price=Decimal("12.50"),
-                token=uuid.UUID(int=number),
-                score=59.9139,
-                day=datetime.date(2024, 2, 29),
-                **last,
-            )
-            for number in range(1, ROWS + 1)
+        model._default_manager.bulk_create(instances(model, ROWS, **last))
+
+
+def instances(model: type[models.Model], number: int, **last: Any) -> list[Any]:
+    """New instances of a model of twelve fields; ``last`` is the twelfth and its value."""
+    return [
+        model(
+            slug=f"oslo-{place}",
+            name=f"Oslo {place}",
+            text="The capital of Norway.",
+            created=datetime.datetime(2024, 2, 29, 12, 30, 1, 123_456, tzinfo=datetime.UTC),
+            price=Decimal("12.50"),
+            token=uuid.UUID(int=place),
+            score=59.9139,
+            day=datetime.date(2024, 2, 29),
+            **last,
         )
+        for place in range(1, number + 1)
+    ]

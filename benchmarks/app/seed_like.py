@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from hashlib import md5
 from typing import Any
 
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db import models
+from django.utils.connection import ConnectionProxy
 
 
 def make_key(model: type[models.Model], prefix: str, kwargs: dict[str, Any]) -> str:
@@ -22,8 +23,9 @@ def make_key(model: type[models.Model], prefix: str, kwargs: dict[str, Any]) -> 
 class SeedLikeManager(models.Manager[Any]):
     """`get_from_cache` and `get_many_from_cache` in two levels."""
 
-    def __init__(self, *, cache_fields: Iterable[str], cache_ttl: int = 300) -> None:
+    def __init__(self, *, cache_fields: Iterable[str], cache_ttl: int = 300, cache: str = "default") -> None:
         super().__init__()
+        self.cache: Any = ConnectionProxy(caches, cache)
         self.cache_fields = tuple(cache_fields)
         self.cache_ttl = cache_ttl
 
@@ -41,6 +43,7 @@ class SeedLikeManager(models.Manager[Any]):
         if name != pk_name and name not in self.cache_fields:
             raise ValueError(f"{name} is not cached; just hit the database")
         key = make_key(self.model, "bench", {name: value})
+        cache = self.cache
         found = cache.get(key)
         if found is None:
             instance = self.get(**{name: value})
@@ -57,7 +60,7 @@ class SeedLikeManager(models.Manager[Any]):
     def get_many_from_cache(self, values: Iterable[Any]) -> list[Any]:
         """The rows of many primary keys that are all cached."""
         keys = {make_key(self.model, "bench", {"id": value}): value for value in values}
-        found = cache.get_many(keys)
+        found = self.cache.get_many(keys)
         missing = [value for key, value in keys.items() if key not in found]
         rows = {instance.pk: instance for instance in found.values()}
         if missing:

@@ -1,0 +1,1 @@
+"""The Django application whose rows are read and written."""
