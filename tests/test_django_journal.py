@@ -806,11 +806,10 @@ class TestCommand:
         assert noted("default") == []
 
     def test_unknown_words(self, server: FakeBackend) -> None:
-        """An unknown task or cache is an error that names it."""
-        with pytest.raises(CommandError, match="nosuch"):
-            call_command("cachecore", "nosuch")
-        with pytest.raises(CommandError, match="nosuch"):
-            call_command("cachecore", "replay", "--cache", "nosuch")
+        """An unknown task, cache or database is an error that names it."""
+        for words in (["nosuch"], ["replay", "--cache", "nosuch"], ["replay", "--database", "nosuch"]):
+            with pytest.raises(CommandError, match="nosuch"):
+                call_command("cachecore", *words)
 
 
 # -- a process that replays by itself --------------------------------------------------------------

@@ -7,6 +7,7 @@ from argparse import SUPPRESS
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
 from cachecore.integrations.django.conf import configured
 from cachecore.integrations.django.journal import databases, replay_notes, unknown_caches
@@ -17,6 +18,7 @@ class Command(BaseCommand):
     """The command."""
 
     help = "What operators do with the caches of CACHECORE."
+    requires_system_checks = ()  # notes must not wait because of a mistake in some model
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Each task is a word of its own."""
@@ -30,7 +32,9 @@ class Command(BaseCommand):
         # Those of all commands stand before the task; this one is convenient after it.
         replay.add_argument("-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help="0: say nothing")
         replay.add_argument("--cache", metavar="ALIAS", choices=list(configured()), help="only of this cache")
-        replay.add_argument("--database", metavar="ALIAS", help="only the journal in this database")
+        replay.add_argument(
+            "--database", metavar="ALIAS", choices=list(connections), help="only the journal in this database"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do the task."""
