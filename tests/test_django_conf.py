@@ -43,6 +43,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a policy that TTL decides": ({"default": {**GOOD, "POLICY": {"ttl": 9}}}, r"POLICY has no field 'ttl'.*TTL"),
     "a location for nothing": ({"default": {**GOOD, "LOCATION": "localhost"}}, r"LOCATION must be a URL.*'localhost'"),
     "a location in memory": ({"default": {**GOOD, "LOCATION": "memory://host"}}, r"memory://host"),
+    "a location of another backend": (
+        {"default": {**GOOD, "BACKEND": "redis", "LOCATION": "memcached://host"}},
+        r"BACKEND 'redis' does not go with the LOCATION memcached://",
+    ),
     "another cache is wrong": ({"default": GOOD, "other": {}}, r"CACHECORE\['other'\]: BACKEND"),
 }
 
@@ -72,6 +76,7 @@ def test_the_error_never_shows_a_secret(settings: Any) -> None:
         ({"BACKEND": "memory://?max_entries=5"}, "memory://?max_entries=5"),
         ({"BACKEND": "redis", "LOCATION": "redis://localhost:6379/1"}, "redis://localhost:6379/1"),
         ({"BACKEND": "redis", "LOCATION": "rediss://user:pw@host/1"}, "rediss://user:pw@host/1"),
+        ({"BACKEND": "null", "LOCATION": "redis://localhost:6379/1"}, "null://"),
         ({"BACKEND": "tests.geo_app.caching.make_fake"}, "tests.geo_app.caching:make_fake"),
         ({"BACKEND": "tests.geo_app.caching:make_fake"}, "tests.geo_app.caching:make_fake"),
     ],
@@ -79,6 +84,16 @@ def test_the_error_never_shows_a_secret(settings: Any) -> None:
 def test_backends_are_named_by_a_word_a_url_or_a_path(options: dict[str, Any], location: str) -> None:
     """BACKEND and LOCATION together are a location of the registry."""
     assert location_of(options) == location
+
+
+def test_null_switches_caching_off_and_the_rest_may_stay(settings: Any) -> None:
+    """BACKEND "null" needs no other setting to be changed."""
+    settings.CACHECORE = {
+        "default": {**GOOD, "BACKEND": "null", "LOCATION": "redis://localhost/1", "OPTIONS": {"timeout": 0.2}}
+    }
+    with make_cache("default") as cache:
+        cache.set("greeting", "hello")
+        assert cache.get("greeting") is None
 
 
 def test_options_reach_the_backend_and_the_policy(settings: Any) -> None:

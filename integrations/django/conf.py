@@ -25,8 +25,11 @@ from django.core.signals import setting_changed
 from cachecore.cache import Cache
 from cachecore.errors import ClosedError, ConfigurationError
 from cachecore.policy import Policy
+from cachecore.registry import BUILT_IN
 
 DEFAULT_CACHE = "default"
+NULL = "null://"
+"""Switches caching off: the LOCATION and OPTIONS of the backend it stands for may stay as they are."""
 
 KNOWN = frozenset({"BACKEND", "LOCATION", "NAMESPACE", "TTL", "SECRET", "OPTIONS", "POLICY", "PROCESSES", "REPLAY"})
 
@@ -80,12 +83,13 @@ def _make(options: Mapping[str, Any]) -> Cache:
         raise ConfigurationError(
             f"POLICY has no field {unknown[0]!r}; there are {', '.join(fields)}, and TTL beside it"
         )
+    location = location_of(options)
     return Cache(
-        location_of(options),
+        location,
         namespace=options["NAMESPACE"],
         ttl=options.get("TTL", 300),
         secret=secret.encode() if isinstance(secret, str) else secret,
-        options=options.get("OPTIONS") or {},
+        options={} if location == NULL else options.get("OPTIONS") or {},
         policy=Policy(**policy_options),
     )
 
@@ -103,6 +107,11 @@ def location_of(options: Mapping[str, Any]) -> str:
         return f"{backend}://"
     if "://" not in location:
         raise ConfigurationError(f"LOCATION must be a URL such as {backend}://host:port, not {location!r}")
+    if backend == "null":
+        return NULL
+    scheme = location.partition("://")[0]
+    if BUILT_IN.get(backend, backend) != BUILT_IN.get(scheme, scheme):
+        raise ConfigurationError(f"BACKEND {backend!r} does not go with the LOCATION {scheme}://...")
     return location
 
 
