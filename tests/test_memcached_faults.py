@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     made: list[Blocking] = []
 
     def make(url: str, **options: Any) -> Blocking:
-        made.append(Blocking(url, request.param == "awaited", **options))
+        # Patient, for the machine may be busy; a test of a timeout gives its own.
+        patient = {"timeout": 5.0, "connect_timeout": 5.0}
+        made.append(Blocking(url, request.param == "awaited", **(patient | options)))
         return made[-1]
 
     yield make
@@ -186,16 +188,27 @@ def test_a_hold_that_is_evicted_leaves_nothing_old() -> None:
         backend.close()
 
 
-def test_short_lived_items_can_be_protected_from_eviction() -> None:
+@pytest.mark.parametrize("dialect", ["meta", "classic"])
+@pytest.mark.parametrize("cached", [True, False])
+def test_short_lived_items_can_be_protected_from_eviction(cached: bool, dialect: str) -> None:
     """With temporary_ttl above hold_lifetime, holds survive what evicts them otherwise, and diagnose is content."""
     with require(MemcachedServer, ["-m", "2", "-o", "temporary_ttl=61"]) as server:
-        backend = make_backend(server.url, {"timeout": 5})
+        backend = make_backend(server.url, {"timeout": 5, "dialect": dialect})
+        if cached:
+            backend.put([("row", OLD, 3)], 300.0)
         backend.hold(["row"], MINE, 50.0)
         assert not crowd_out(backend, lambda: not stands(server))
         assert int(server.stats()["evictions"]) > 40_000
         assert isinstance(backend.get(["row"])[0], Hold)
+        before = backend.exchanges
+        backend.complete(["row"], MINE, {"row": (NEW, 3)}, None)
+        assert backend.exchanges == before + 1
+        assert backend.get(["row"]) == [NEW]
         assert backend.diagnose() == []
         backend.close()
+        longer = make_backend(server.url, {"hold_lifetime": 100})
+        assert ["temporary_ttl=101" in sentence for sentence in longer.diagnose()] == [True]
+        longer.close()
 
 
 def test_a_full_server_that_never_evicts(make: Callable[..., Any]) -> None:
@@ -260,7 +273,7 @@ def test_a_hold_on_a_value_that_leaves_no_room_for_it(server: MemcachedServer, m
 async def test_a_server_that_hangs_costs_one_timeout_in_each_window(server: MemcachedServer, kind: Any) -> None:
     """While a server is stopped only the first read of a window waits for it; afterwards it is used again."""
     clock = ManualClock()
-    backend = kind(parsed(server.url, {"timeout": 0.1, "connect_timeout": 0.1, "breaker_window": 10.0}), clock=clock)
+    backend = kind(parsed(server.url, {"timeout": 0.7, "connect_timeout": 0.7, "breaker_window": 10.0}), clock=clock)
 
     async def read() -> str:
         try:
@@ -370,13 +383,26 @@ def test_garbage_is_an_error_and_the_next_call_is_served(
 ) -> None:
     """Whatever comes instead of a reply, the call fails, its connection is not used again, and no value is invented."""
     backend = make(proxy.url, breaker_window=0.001, timeout=0.2)
-    backend.put([("row", OLD, 3), ("other", NEW, 3)], None)
+    _patiently(lambda: backend.put([("row", OLD, 3), ("other", NEW, 3)], None))
     proxy.behave(Fault(replace=lambda reply: garbage))
     with pytest.raises(BackendError):
         backend.get(["row"])
     proxy.behave()
     for key, value in (("other", NEW), ("row", OLD)):
         assert _patiently(lambda key=key: backend.get([key])) == [value]
+
+
+def test_an_answer_to_another_question_ends_the_connection(proxy: Proxy, make: Callable[..., Any]) -> None:
+    """A well-formed reply that no read has is an error, and nothing more is asked on the connection it came by."""
+    backend = make(proxy.url)
+    backend.put([("row", OLD, 3)], None)
+    proxy.behave(Fault(replace=lambda reply: b"NF\r\n"))
+    with pytest.raises(BackendError, match="no such answer"):
+        backend.get(["row"])
+    proxy.behave()
+    before = proxy.connections
+    assert _patiently(lambda: backend.get(["row"])) == [OLD]
+    assert proxy.connections == before + 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 30])
@@ -395,7 +421,7 @@ def test_a_truncated_reply_is_an_error(proxy: Proxy, make: Callable[..., Any], c
 def test_a_reply_that_stalls_is_a_timeout(proxy: Proxy, make: Callable[..., Any]) -> None:
     """A reply that stops in the middle raises BackendTimeout, and its rest is never read as another's."""
     backend = make(proxy.url, breaker_window=0.001, timeout=0.1)
-    backend.put([("row", OLD, 3), ("other", NEW, 3)], None)
+    _patiently(lambda: backend.put([("row", OLD, 3), ("other", NEW, 3)], None))
     proxy.behave(Fault(stall_after=10))
     with pytest.raises(BackendTimeout):
         backend.get(["row"])
@@ -405,7 +431,7 @@ def test_a_reply_that_stalls_is_a_timeout(proxy: Proxy, make: Callable[..., Any]
 
 def test_replies_byte_by_byte(proxy: Proxy, make: Callable[..., Any]) -> None:
     """A reply in pieces is put together; one that trickles for longer than the timeout is a timeout."""
-    backend = make(proxy.url, breaker_window=0.001, timeout=0.3)
+    backend = make(proxy.url, breaker_window=0.001, timeout=1.0)
     backend.put([("row", Value(b"x" * 200), 3), ("other", NEW, 3)], None)
     proxy.behave(Fault(piece=1))
     assert backend.get(["row", "other", "absent"]) == [Value(b"x" * 200), NEW, None]
@@ -440,6 +466,7 @@ def connections(server: MemcachedServer) -> int:
 
 
 def eventually(server: MemcachedServer, count: int) -> bool:
+    # A server counts connections when its threads come to it.
     return _within(lambda: connections(server) == count)
 
 
@@ -455,7 +482,7 @@ def test_connections_end_with_their_threads(server: MemcachedServer) -> None:
     """Each thread has one connection, which is closed when the thread ends or the backend is closed."""
     without = connections(server)
     backend = make_backend(server.url)
-    barrier = threading.Barrier(5)
+    barrier, barrier_of_two = threading.Barrier(5), threading.Barrier(2)
 
     def work() -> None:
         for _ in range(10):
@@ -467,16 +494,22 @@ def test_connections_end_with_their_threads(server: MemcachedServer) -> None:
     for thread in threads:
         thread.start()
     barrier.wait()
-    assert connections(server) == without + 4
+    assert eventually(server, without + 4)
     barrier.wait()
     for thread in threads:
         thread.join()
     gc.collect()
     assert eventually(server, without)
     backend.get(["row"])
-    assert connections(server) == without + 1
+    assert eventually(server, without + 1)
+    thread = threading.Thread(target=lambda: (backend.get(["row"]), barrier_of_two.wait(), barrier_of_two.wait()))
+    thread.start()
+    barrier_of_two.wait()
+    assert eventually(server, without + 2)
     backend.close()
     assert eventually(server, without)
+    barrier_of_two.wait()
+    thread.join()
     with pytest.raises(BackendUnavailable, match="closed"):
         backend.get(["row"])
 
@@ -520,7 +553,7 @@ async def test_the_pool_is_bounded_and_waits(server: MemcachedServer) -> None:
     await backend.put([(f"row:{number}", Value(b"%d" % number), 3) for number in range(100)], None)
     found = await asyncio.gather(*(backend.get([f"row:{number}"]) for number in range(100)))
     assert found == [[Value(b"%d" % number)] for number in range(100)]
-    assert connections(server) == without + 2
+    assert eventually(server, without + 2)
     await backend.close()
     assert eventually(server, without)
 
@@ -626,11 +659,21 @@ def test_flush_is_disabled(make: Callable[..., Any]) -> None:
 def test_a_server_with_no_connection_left(make: Callable[..., Any]) -> None:
     """A server at its limit of connections is unavailable, by its own words."""
     with require(MemcachedServer, ["-c", "60"]) as server:
-        taken = [socket.create_connection((server.host, server.port)) for _ in range(70)]
-        with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{server.port}"):
-            make(server.url).get(["row"])
-        for connection in taken:
-            connection.close()
+        taken: list[socket.socket] = []
+        with ExitStack() as open_until_the_end:
+            while not taken or _is_served(taken[-1]):
+                taken.append(open_until_the_end.enter_context(socket.create_connection((server.host, server.port))))
+            with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{server.port}"):
+                make(server.url).get(["row"])
+
+
+def _is_served(connection: socket.socket) -> bool:
+    # A connection beyond the limit is told so and closed.
+    try:
+        connection.sendall(b"version\r\n")
+        return connection.recv(100).startswith(b"VERSION")
+    except ConnectionError:
+        return False
 
 
 @contextmanager

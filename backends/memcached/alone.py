@@ -6,6 +6,10 @@ MOST = 1 << 14
 """Holds beyond this many at once are completed the slow way, the oldest first."""
 
 
+Life = tuple[str, bytes]
+"""Address and incarnation: two servers may have been started in the same second under the same process id."""
+
+
 class _Known(msgspec.Struct, frozen=True, gc=False):
     cas: int
     until: float
@@ -20,23 +24,23 @@ class Alone:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, bytes, bytes], _Known] = {}
+        self._known: dict[tuple[Life, bytes, bytes], _Known] = {}
 
-    def remember(self, incarnation: bytes, key: bytes, token: bytes, cas: int, until: float) -> None:
+    def remember(self, life: Life, key: bytes, token: bytes, cas: int, until: float) -> None:
         """The item under ``key`` has this CAS id; ``until`` is when the hold ends, on the local clock."""
         known = self._known
-        known[incarnation, key, token] = _Known(cas, until)
+        known[life, key, token] = _Known(cas, until)
         while len(known) > MOST:
             try:
                 del known[next(iter(known))]
             except (KeyError, RuntimeError, StopIteration):  # another thread was faster
                 continue
 
-    def take(self, incarnation: bytes, key: bytes, token: bytes, now: float) -> int | None:
+    def take(self, life: Life, key: bytes, token: bytes, now: float) -> int | None:
         """The CAS id, once; None if it is not known, or the hold has ended."""
-        known = self._known.pop((incarnation, key, token), None)
+        known = self._known.pop((life, key, token), None)
         return known.cas if known is not None and now < known.until else None
 
-    def forget(self, incarnation: bytes, key: bytes, token: bytes) -> None:
+    def forget(self, life: Life, key: bytes, token: bytes) -> None:
         """The hold is not known to be alone any more."""
-        self._known.pop((incarnation, key, token), None)
+        self._known.pop((life, key, token), None)

@@ -74,7 +74,7 @@ class AsyncMemcachedBackend:
 
     async def diagnose(self) -> list[str]:
         found = await ask_all(self._servers, self._requests.examine())
-        return diagnosed(self._requests.addresses, found)
+        return diagnosed(self._requests.addresses, found, self._requests.hold_lifetime)
 
     async def close(self) -> None:
         """End the connections of the running event loop. It may be used again."""

@@ -5,6 +5,7 @@ ends before its connections do, as loops of tests do.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -13,8 +14,9 @@ from contextlib import suppress
 from typing import Any, Self
 
 from cachecore.backends.memcached import meta
+from cachecore.backends.memcached.batches import Batch, Reads
 from cachecore.backends.memcached.link import CHUNK, GREETING_LIMIT
-from cachecore.backends.memcached.peer import Batch, Peer, greet
+from cachecore.backends.memcached.peer import Peer, greet
 from cachecore.backends.memcached.replies import Parse, Reader, Reply
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.backends.memcached.tls import Tls
@@ -34,11 +36,14 @@ class AsyncLink:
         self._clock = clock
         self._timeout = settings.timeout
         self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
         self._tls: Tls | None = None
         self._unsent = b""
         self._parse: Parse = meta.parse
         self._limit = GREETING_LIMIT
         self._reader: Reader | None = None
+        self._reads: Reads | None = None
+        """The batch, until the first of its replies has come."""
         self._waiter: asyncio.Future[list[Reply]] | None = None
         self._patience = 0.0
 
@@ -80,7 +85,8 @@ class AsyncLink:
         """End the connection. In the thread of its loop, or when that is closed."""
         if not self.is_closed:
             self.is_closed = True
-            if not self._loop.is_closed():
+            # What a forked child's loop watches is what its parent's does: the kernel has them share it.
+            if not self._loop.is_closed() and self._process == os.getpid():
                 self._loop.remove_reader(self._socket)
                 self._loop.remove_writer(self._socket)
             self._socket.close()
@@ -105,18 +111,22 @@ class AsyncLink:
     async def _exchange(self, batch: Batch) -> list[Reply]:
         if self.is_closed:
             raise Closed
-        self._reader = Reader(self._parse, len(batch), self._limit)
+        if isinstance(batch, Reads):
+            self._reads = batch
+            count, data = batch.count, batch.data
+        else:
+            count, data = len(batch), b"".join(batch)
+        self._reader = Reader(self._parse, count, self._limit)
         waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
         self._waiter = waiter
         self._patience = self._loop.time() + self._timeout
         self._timer = self._loop.call_at(self._patience, self._look_at_the_time)
         try:
-            data = b"".join(batch)
             self._write(data if self._tls is None else self._tls.wrapped(data))
             return await waiter
         finally:
             self._timer.cancel()
-            self._waiter = self._reader = None
+            self._waiter = self._reader = self._reads = None
 
     def _look_at_the_time(self) -> None:
         """Give up, unless enough has come meanwhile: a server that trickles is one that does not answer."""
@@ -154,7 +164,8 @@ class AsyncLink:
     def _on_readable(self) -> None:
         try:
             data = self._socket.recv(CHUNK)
-            if self._reader is None or not data:
+            waiter = self._waiter
+            if self._reader is None or waiter is None or not data:
                 # Its end, or words that nobody has asked for.
                 raise Closed
             self._patience += self._timeout * len(data) / CHUNK
@@ -163,12 +174,16 @@ class AsyncLink:
                 answer = self._tls.wrapped(b"")
                 if answer:
                     self._write(answer)
-            if data and self._reader.feed(data) and self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(self._reader.replies)
+            if data and self._is_answered_by(data, self._reader) and not waiter.done():
+                waiter.set_result(self._reader.replies)
         except BlockingIOError:
             return
         except Exception as error:
             self._fail(error)
+
+    def _is_answered_by(self, data: bytes, reader: Reader) -> bool:
+        reads, self._reads = self._reads, None
+        return (reads is not None and reads.is_answered_by(data)) or reader.feed(data)
 
     async def _open(self, context: ssl.SSLContext | None) -> None:
         """Connect to the first of the server's addresses that accepts, and agree on TLS."""

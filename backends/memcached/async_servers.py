@@ -15,8 +15,9 @@ from typing import Any
 from cachecore.backends.breaker import Breaker
 from cachecore.backends.memcached.async_link import AsyncLink
 from cachecore.backends.memcached.fleet import Part
+from cachecore.backends.memcached.lives import Lives
 from cachecore.backends.memcached.settings import Address, Settings
-from cachecore.backends.memcached.trouble import opens_the_breaker
+from cachecore.backends.memcached.trouble import casts_doubt, opens_the_breaker
 from cachecore.errors import BackendError
 
 
@@ -50,6 +51,7 @@ class AsyncServer:
     def forget_connections(self) -> None:
         """Begin anew, as in a forked child."""
         self.breaker = Breaker(f"memcached at {self.address}", self._settings.breaker_window, self._clock)
+        self.lives = Lives()
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
     def close(self) -> None:
@@ -76,6 +78,8 @@ class AsyncServer:
                         if repeats and link is not None and link.can_be_replaced:
                             repeats, link = False, None
                             continue
+                        if link is not None and casts_doubt(error):
+                            link.close()
                         if (link is None or link.is_closed) and opens_the_breaker(error):
                             self.breaker.failed(error)
                         raise
@@ -102,9 +106,16 @@ class AsyncServer:
     async def _link(self, pool: _Pool) -> AsyncLink:
         while pool.idle:
             link = pool.idle.pop()
+            if link.peer.incarnation != self.lives.current:
+                link.close()
             if not link.is_closed:
                 return link
         link = await AsyncLink.connect(self.address, self._settings, self._context, self._clock)
+        try:
+            self.lives.met(link.peer, self._clock())
+        except BackendError:
+            link.close()
+            raise
         if self.breaker.is_open:
             self.breaker.succeeded()
         return link

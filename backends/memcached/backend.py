@@ -80,7 +80,7 @@ class MemcachedBackend:
 
     def diagnose(self) -> list[str]:
         found = ask_all(self._servers, self._requests.examine())
-        return diagnosed(self._requests.addresses, found)
+        return diagnosed(self._requests.addresses, found, self._requests.hold_lifetime)
 
     def close(self) -> None:
         for server in self._servers:

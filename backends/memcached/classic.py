@@ -5,7 +5,9 @@ protocol has no conditional delete, but ``cas`` with an expiry in the past is on
 """
 
 import re
+from collections.abc import Callable, Sequence
 
+from cachecore.backends.memcached import items
 from cachecore.backends.memcached.replies import (
     CHANGED,
     DONE,
@@ -17,6 +19,7 @@ from cachecore.backends.memcached.replies import (
     Reply,
     other_reply,
 )
+from cachecore.entries import Value
 
 name = "classic"
 makes_leases = False
@@ -43,6 +46,21 @@ def read(key: bytes) -> bytes:
 def acquire(key: bytes, lease_ttl: int) -> bytes:
     """FOUND or MISS: here nothing makes a lease but `claim`."""
     return b"gets %b\r\n" % key
+
+
+def read_all(keys: Sequence[bytes]) -> bytes:
+    """The commands of `read` for several keys."""
+    return b"gets %b\r\n" % b"\r\ngets ".join(keys)
+
+
+def acquire_all(keys: Sequence[bytes], lease_ttl: int) -> bytes:
+    """The commands of `acquire` for several keys."""
+    return read_all(keys)
+
+
+def values_reader(mark: bytes) -> Callable[[bytes, int], list[Value] | None]:
+    """See `items.values_reader`."""
+    return items.values_reader(rb"VALUE \S{1,250} (\d{1,7}) \1 \d{1,20}\r\n", b"\r\nEND\r\n", mark)
 
 
 def store(key: bytes, data: bytes, flags: int, ttl: int) -> bytes:
@@ -75,17 +93,22 @@ def hold(key: bytes, record: bytes, lifetime: int) -> list[bytes]:
     ]
 
 
-def claim(key: bytes, cas: int | None, lease: bytes, ttl: int) -> list[bytes]:
-    """Make a lease where nothing stands, or replace the item that has this CAS id by one."""
+def is_held(replies: list[Reply], record: bytes) -> bool:
+    """Whether, by the replies to hold, the record is in the item."""
+    return record in replies[-1][1]
+
+
+def claim(key: bytes, cas: int | None, data: bytes, flags: int, ttl: int) -> list[bytes]:
+    """Make an item where nothing stands, or replace that which has this CAS id, and tell that of the new one."""
     if cas is None:
-        return [b"add %b %d %d %d\r\n%b\r\n" % (key, len(lease), ttl, len(lease), lease), read(key)]
-    return [replace(key, cas, lease, len(lease), ttl), read(key)]
+        return [b"add %b %d %d %d\r\n%b\r\n" % (key, flags, ttl, len(data), data), read(key)]
+    return [replace(key, cas, data, flags, ttl), read(key)]
 
 
-def claimed(replies: list[Reply], lease: bytes) -> int | None:
-    """The CAS id of the lease, by the replies to claim; None if it was not made or stands no more."""
+def claimed(replies: list[Reply], data: bytes) -> int | None:
+    """The CAS id of the new item, by the replies to claim; None if it was not made or stands no more."""
     made, found = replies
-    return found[3] if made[0] == DONE and found[0] == FOUND and found[1] == lease else None
+    return found[3] if made[0] == DONE and found[0] == FOUND and found[1] == data else None
 
 
 def parse(data: bytes, start: int, count: int, limit: int, out: list[Reply]) -> int:

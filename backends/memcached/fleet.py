@@ -6,20 +6,30 @@ whatever a writer does is done at both owners of a key; readers ask the owner by
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
+
+from cachecore.backends.memcached.batches import Batch
 from cachecore.backends.memcached.replies import Reply
 from cachecore.backends.memcached.ring import Ring
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.errors import InvalidKey
 
-Flow = Generator[list[bytes], list[Reply], Any]
+Flow = Generator[Batch, list[Reply], Any]
 
 MAX_KEY = 250
 
 
-def names_of(keys: Iterable[str]) -> list[bytes]:
+def names_of(keys: Sequence[str]) -> list[bytes]:
     """The keys as servers take them. Raises InvalidKey, before anything is sent."""
+    text = " ".join(keys)
+    if text.isascii() and text.isprintable():
+        names = text.encode().split(b" ")
+        # They are as many as the keys if none of those has a space.
+        fit = len(text) <= MAX_KEY or max(map(len, names)) <= MAX_KEY
+        if fit and len(names) == len(keys) and b"" not in names:
+            return names
     return [encoded(key) for key in keys]
 
 
@@ -35,7 +45,7 @@ def encoded(key: str) -> bytes:
     return data
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True):
     """What one server is asked: the flow ``flow(peer, items, *arguments)``.
 
     indexes: for which of the caller's items its results are; None: nobody reads them.
@@ -76,7 +86,7 @@ class Fleet:
             return []
         owners = (self._also_at[self._also.owner(key)] for key in keys)
         others = [None if owner == self._ring.owner(key) else owner for key, owner in zip(keys, owners, strict=True)]
-        return [part._replace(indexes=None) for part in _split(others, flow, items, arguments)]
+        return [msgspec.structs.replace(part, indexes=None) for part in _split(others, flow, items, arguments)]
 
     def everywhere(self, flow: Callable[..., Flow], *arguments: Any) -> list[Part]:
         """Ask every server of both lists."""

@@ -18,10 +18,22 @@ Values are written under a *mark*, which is the incarnation mixed with the confi
 incarnation alone, so that processes of two generations do not believe each other's values but respect their holds.
 """
 
+import re
 import struct
+from collections.abc import Callable
 from hashlib import blake2s
 
-from cachecore.entries import INCARNATION_BYTES, TOKEN_BYTES, Entry, Hold, Unusable, decode_entry
+from cachecore.entries import (
+    FORMAT,
+    INCARNATION_BYTES,
+    MAGIC,
+    TOKEN_BYTES,
+    Entry,
+    Hold,
+    Unusable,
+    Value,
+    decode_entry,
+)
 
 CAS = struct.Struct(f">{INCARNATION_BYTES}sQ")
 """The token of a grant: the incarnation that granted it and the CAS id of the lease."""
@@ -50,6 +62,35 @@ def records(hold: Hold, incarnation: bytes) -> bytes:
     return b"".join(record(token, until, incarnation, shared=hold.shared) for token, until in hold.tokens)
 
 
+def values_reader(line: bytes, end: bytes, mark: bytes) -> Callable[[bytes, int], list[Value] | None]:
+    """Reads what a warm cache answers: given the reply to so many reads, the values, or None if it is anything else.
+
+    It says the same of them as the parser of the dialect and `understood` together, sooner. ``line``: the pattern of
+    the line before an item, whose first group is its size and whose flags equal that. ``end``: what follows an item.
+    """
+    head = MAGIC + bytes([FORMAT]) + mark + b"v"
+    match = re.compile(line + re.escape(head) + b"(?s:.)").match
+    before_stamp, after = len(head) + 1, len(end)
+
+    def values(data: bytes, count: int) -> list[Value] | None:
+        found: list[Value] = []
+        start = 0
+        for _ in range(count):
+            matched = match(data, start)
+            if matched is None:
+                return None
+            stamp = matched.end()
+            payload = stamp + data[stamp - 1]
+            stop = stamp - before_stamp + int(matched[1])
+            if payload > stop or not data.startswith(end, stop):
+                return None
+            found.append(Value(data[payload:stop], data[stamp:payload]))
+            start = stop + after
+        return found if start == len(data) else None
+
+    return values
+
+
 def understood(data: bytes, flags: int, incarnation: bytes, mark: bytes, now: float) -> Entry | None:
     """The entry in an item; None if it counts as nothing: of another incarnation, or a hold that has ended.
 
@@ -61,9 +102,11 @@ def understood(data: bytes, flags: int, incarnation: bytes, mark: bytes, now: fl
         return Unusable("corrupt", data) if type(entry) is Hold else entry
     deadlines: dict[bytes, float] = {}
     shared = found = False
-    # From the end, for what was here before the first record may be anything: somebody else's bytes and flags.
+    # From the end, for what was here before the first record may be anything: somebody else's bytes and flags. Where
+    # the flags can be the length of the base they are: writers replace an item that is no longer than its flags say.
+    first = flags if flags < len(data) and (len(data) - flags) % RECORD_BYTES == 0 else 0
     start = len(data) - RECORD_BYTES
-    while start >= 0:
+    while start >= first:
         token, deadline, written_at, kind, version, magic = _RECORD.unpack_from(data, start)
         if magic != _MAGIC or version != _VERSION:
             break

@@ -10,10 +10,12 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from select import POLLIN, poll
 
 from cachecore.backends.memcached import meta
-from cachecore.backends.memcached.peer import Batch, Peer, greet
+from cachecore.backends.memcached.batches import Batch, Reads, commands_of
+from cachecore.backends.memcached.peer import Peer, greet
 from cachecore.backends.memcached.replies import Parse, Reader, Reply
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.backends.memcached.trouble import LOST, Closed, while_connecting, while_talking
@@ -68,6 +70,8 @@ class Link:
         self.address = address
         self.is_closed = True
         self.can_be_replaced = False
+        self.is_busy = False
+        """Whether there is a question on it that has not been answered yet."""
         self._has_served = False
         self._clock = clock
         self._timeout = settings.timeout
@@ -104,6 +108,14 @@ class Link:
             self.is_closed = True
             self._socket.close()
 
+    def end(self) -> None:
+        """End the connection, which another thread may be using: that one closes it, when it notices or ends.
+
+        Closed here, its number could be that of somebody else's file by the time the other thread writes to it.
+        """
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def seems_alive(self) -> bool:
         """Whether it may be used: it was lately, or nothing has come from the other end meanwhile, not even its end."""
         if self.is_closed:
@@ -118,6 +130,7 @@ class Link:
 
     def send(self, batch: Batch) -> None:
         """Send commands, of many only the first. Raises BackendError."""
+        self.is_busy = True
         try:
             self._send(batch)
         except BaseException as error:
@@ -131,6 +144,7 @@ class Link:
             raise self._failed(error) from error
         self._has_served = True
         self._used = self._clock()
+        self.is_busy = False
         return replies
 
     def _failed(self, error: BaseException) -> BaseException:
@@ -140,19 +154,25 @@ class Link:
         return while_talking(self.address, error) if isinstance(error, Exception) else error
 
     def _send(self, batch: Batch) -> None:
-        self._count = len(batch)
-        data = b"".join(batch)
+        if isinstance(batch, Reads):
+            self._reads: Reads | None = batch
+            self._count, data = batch.count, batch.data
+        else:
+            self._reads = None
+            self._count, data = len(batch), b"".join(batch)
         if len(data) <= WINDOW:
             self._rest: deque[tuple[bytes, int]] | None = None
             self._socket.sendall(data)
         else:
-            self._rest = deque(_chunks(batch))
+            self._rest = deque(_chunks(commands_of(batch)))
             self._socket.sendall(self._rest[0][0])
 
     def _receive(self) -> list[Reply]:
         if self._rest is not None:
             return self._receive_in_turn(self._rest)
         data = self._socket.recv(CHUNK)
+        if self._reads is not None and self._reads.is_answered_by(data):
+            return []
         replies: list[Reply] = []
         if data and self._parse(data, 0, self._count, self._limit, replies) == len(data):  # noqa: SIM102
             if len(replies) == self._count:
@@ -190,7 +210,7 @@ class Link:
         return patience + self._timeout * len(data) / CHUNK
 
 
-def _chunks(batch: Batch) -> Iterator[tuple[bytes, int]]:
+def _chunks(batch: list[bytes]) -> Iterator[tuple[bytes, int]]:
     """A batch as (bytes, number of commands), none longer than half a window unless it is a single command."""
     part: list[bytes] = []
     size = 0

@@ -5,7 +5,9 @@ Facts and flags are those of doc/protocol.txt of memcached. Until 1.6.18 at leas
 """
 
 import re
+from collections.abc import Callable, Sequence
 
+from cachecore.backends.memcached import items
 from cachecore.backends.memcached.replies import (
     CHANGED,
     DONE,
@@ -19,6 +21,7 @@ from cachecore.backends.memcached.replies import (
     Reply,
     other_reply,
 )
+from cachecore.entries import Value
 
 name = "meta"
 makes_leases = True
@@ -26,6 +29,7 @@ makes_leases = True
 # "X" is somebody's `md I`: not ours, so the item says no size of its base and is nobody's entry.
 _VALUE = re.compile(rb"VA (\d{1,10}) f(\d{1,10}) c(\d{1,20})((?: [WXZ])*)\r\n").match
 _PLAIN = re.compile(rb"(HD|EN|NF|NS|EX)((?: [a-zA-Z]\S*)*)\r\n").match
+_HD: Reply = (DONE, b"", 0, 0, 0)
 _CODES = {b"HD": DONE, b"EN": MISS, b"NF": GONE, b"NS": REFUSED, b"EX": CHANGED}
 
 
@@ -37,6 +41,22 @@ def read(key: bytes) -> bytes:
 def acquire(key: bytes, lease_ttl: int) -> bytes:
     """FOUND; or LEASED; where nothing stands WON, for a lease is made; or MISS where there is no room for it."""
     return b"mg %b v f c N%d\r\n" % (key, lease_ttl)
+
+
+def read_all(keys: Sequence[bytes]) -> bytes:
+    """The commands of `read` for several keys."""
+    return b"mg %b v f c\r\n" % b" v f c\r\nmg ".join(keys)
+
+
+def acquire_all(keys: Sequence[bytes], lease_ttl: int) -> bytes:
+    """The commands of `acquire` for several keys."""
+    flags = b" v f c N%d\r\n" % lease_ttl
+    return b"mg " + (flags + b"mg ").join(keys) + flags
+
+
+def values_reader(mark: bytes) -> Callable[[bytes, int], list[Value] | None]:
+    """See `items.values_reader`."""
+    return items.values_reader(rb"VA (\d{1,7}) f\1 c\d{1,20}\r\n", b"\r\n", mark)
 
 
 def store(key: bytes, data: bytes, flags: int, ttl: int) -> bytes:
@@ -62,20 +82,26 @@ def delete_if(key: bytes, cas: int) -> bytes:
 def hold(key: bytes, record: bytes, lifetime: int) -> list[bytes]:
     """Append the record or store it alone, prolong the item, and tell its size, flags and CAS id in the last reply."""
     return [
-        b"ms %b %d MA\r\n%b\r\n" % (key, len(record), record),
-        b"ms %b %d ME T%d F0\r\n%b\r\n" % (key, len(record), lifetime, record),
+        b"ms %b %d MA c\r\n%b\r\n" % (key, len(record), record),
+        b"ms %b %d ME T%d F0 c\r\n%b\r\n" % (key, len(record), lifetime, record),
         b"mg %b s f c T%d\r\n" % (key, lifetime),
     ]
 
 
-def claim(key: bytes, cas: int | None, lease: bytes, ttl: int) -> list[bytes]:
-    """Replace the item that has this CAS id by a lease."""
+def is_held(replies: list[Reply], record: bytes) -> bool:
+    """Whether, by the replies to hold, the record is in the item: nobody has changed it since it was put there."""
+    appended, added, found = replies
+    return (appended[0] == DONE and appended[3] == found[3]) or (added[0] == DONE and added[3] == found[3])
+
+
+def claim(key: bytes, cas: int | None, data: bytes, flags: int, ttl: int) -> list[bytes]:
+    """Replace the item that has this CAS id, and tell that of the new one."""
     assert cas is not None, "where nothing stands, acquire has made a lease"
-    return [b"ms %b %d C%d T%d F%d c\r\n%b\r\n" % (key, len(lease), cas, ttl, len(lease), lease)]
+    return [b"ms %b %d C%d T%d F%d c\r\n%b\r\n" % (key, len(data), cas, ttl, flags, data)]
 
 
-def claimed(replies: list[Reply], lease: bytes) -> int | None:
-    """The CAS id of the lease, by the replies to claim; None if it was not made."""
+def claimed(replies: list[Reply], data: bytes) -> int | None:
+    """The CAS id of the new item, by the replies to claim; None if it was not made."""
     return replies[0][3] if replies[0][0] == DONE else None
 
 
@@ -83,6 +109,11 @@ def parse(data: bytes, start: int, count: int, limit: int, out: list[Reply]) -> 
     """See `replies.Parse`."""
     found = len(out)
     while found < count:
+        if data.startswith(b"HD\r\n", start):
+            out.append(_HD)
+            start += 4
+            found += 1
+            continue
         value = _VALUE(data, start)
         if value is not None:
             size, flags, cas = int(value[1]), int(value[2]), int(value[3])

@@ -3,7 +3,9 @@
 All of it is read once for each connection, in one round trip before anything else is sent.
 
 *Incarnation.* CAS ids begin anew when a server does, so that a lease of yesterday may have the id of one of today. The
-process id and the second at which it started tell one life of a server from the next; both are in its statistics.
+process id and the second at which it started tell one life of a server from the next; both are in its statistics. Not
+told apart are two lives under the same process id, as in a container, that begin in the same second: a server that has
+lived for less than that has hardly granted a lease that matters.
 
 *Clock.* Deadlines of holds are on the server's clock, which ticks once a second. A reading T means that the true time
 was at least T and less than T + 2. Deadlines are written by the late end of that and judged by the early end: so a
@@ -13,19 +15,18 @@ living hold is never taken for dead, and a dead one is taken for living for at m
 import math
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from hashlib import blake2s
 from typing import Protocol
 
 from cachecore.backends.memcached import classic, meta
+from cachecore.backends.memcached.batches import Batch
+from cachecore.backends.memcached.diagnosis import sentences, shelters
 from cachecore.backends.memcached.items import mark_of
 from cachecore.backends.memcached.replies import DONE, STATISTICS, Reply, statistics, unexpected
 from cachecore.backends.memcached.settings import Settings
-from cachecore.entries import INCARNATION_BYTES
+from cachecore.entries import INCARNATION_BYTES, Value
 from cachecore.errors import BackendMisconfigured
-
-Batch = list[bytes]
-"""Commands that are one round trip; the reply to it is as many `Reply`, in their order."""
 
 META_SINCE = (1, 6, 13)
 OLDEST = (1, 4, 8)
@@ -56,13 +57,17 @@ class Dialect(Protocol):
 
     def read(self, key: bytes) -> bytes: ...
     def acquire(self, key: bytes, lease_ttl: int) -> bytes: ...
+    def read_all(self, keys: Sequence[bytes]) -> bytes: ...
+    def acquire_all(self, keys: Sequence[bytes], lease_ttl: int) -> bytes: ...
+    def values_reader(self, mark: bytes) -> Callable[[bytes, int], list[Value] | None]: ...
     def store(self, key: bytes, data: bytes, flags: int, ttl: int) -> bytes: ...
     def replace(self, key: bytes, cas: int, data: bytes, flags: int, ttl: int) -> bytes: ...
     def delete(self, key: bytes) -> bytes: ...
     def delete_if(self, key: bytes, cas: int) -> bytes: ...
     def hold(self, key: bytes, record: bytes, lifetime: int) -> list[bytes]: ...
-    def claim(self, key: bytes, cas: int | None, lease: bytes, ttl: int) -> list[bytes]: ...
-    def claimed(self, replies: list[Reply], lease: bytes) -> int | None: ...
+    def is_held(self, replies: list[Reply], record: bytes) -> bool: ...
+    def claim(self, key: bytes, cas: int | None, data: bytes, flags: int, ttl: int) -> list[bytes]: ...
+    def claimed(self, replies: list[Reply], data: bytes) -> int | None: ...
     def parse(self, data: bytes, start: int, count: int, limit: int, out: list[Reply]) -> int: ...
 
 
@@ -74,8 +79,8 @@ class Peer:
     """
 
     __slots__ = (
-        "_clock", "_early", "_late", "_synchronised", "address", "configured", "dialect", "incarnation", "item_limit",
-        "mark", "started", "version",
+        "_clock", "_early", "_late", "_synchronised", "address", "asked", "dialect", "incarnation", "item_limit",
+        "life", "mark", "shelters_holds", "values_in", "weaknesses",
     )  # fmt: skip
 
     def __init__(
@@ -89,27 +94,36 @@ class Peer:
         received: float,
     ) -> None:
         self.address = address
-        self.configured = configured
-        self.version = found.get("version", "")
-        self.dialect = _dialect(address, self.version, settings.dialect)
+        self.dialect = _dialect(address, found.get("version", ""), settings.dialect)
         if configured.get("cas_enabled") == "no":
             raise BackendMisconfigured(
                 f"memcached at {address} was started with -C (disable-cas): without CAS ids there is no coherence"
             )
         self._clock = clock
         now = _whole(address, found, "time")
-        self.started = now - _whole(address, found, "uptime")
-        life = b"%d %d" % (_whole(address, found, "pid"), self.started)
+        life = b"%d %d" % (_whole(address, found, "pid"), now - _whole(address, found, "uptime"))
         self.incarnation = blake2s(life, digest_size=INCARNATION_BYTES).digest()
+        self.life = address, self.incarnation
+        self.asked = sent
+        """When it was asked who it is, on the local clock."""
         self.mark = mark_of(self.incarnation, settings.generation)
+        self.values_in = self.dialect.values_reader(self.mark)
         self.item_limit = int(configured.get("item_size_max", 1 << 20))
+        self.shelters_holds = shelters(configured, settings.hold_lifetime)
+        """Whether holds that are stored, not appended, are not evicted by what lives longer."""
+        self.weaknesses = sentences(address, found, configured, settings.hold_lifetime)
+        """What weakens the promise there."""
+        self._late = -math.inf
+        self._synchronised = received
         self.synchronise(found, sent, received)
 
     def synchronise(self, found: dict[str, str], sent: float, received: float) -> None:
         """Learn the server's time from its statistics, which were asked for and came at these local times."""
         now = _whole(self.address, found, "time")
         self._early = now - received
-        self._late = now + 2.0 - sent
+        # Right after a stall a server may tell the time at which that began. But clocks that run alike to a hundredth
+        # cannot have parted by more since the last reading, and deadlines may be too late, never too early.
+        self._late = max(now + 2.0 - sent, self._late - (received - self._synchronised) / 100)
         self._synchronised = received
 
     @property
@@ -141,9 +155,9 @@ class Peer:
         """A time to live as the server takes it: whole seconds, 0 for ever, a point in time if it is beyond 30 days."""
         if ttl is None:
             return 0
-        seconds = min(max(1, math.ceil(ttl)), END_OF_TIME)
+        seconds = math.ceil(ttl)
         if seconds <= MAX_RELATIVE:
-            return seconds
+            return seconds if seconds > 0 else 1
         moment = int(self.late()) + seconds
         return moment if moment <= END_OF_TIME else 0
 

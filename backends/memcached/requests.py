@@ -7,7 +7,9 @@ its readers believe they have read themselves.
 
 from collections.abc import Mapping, Sequence
 
-from cachecore.backends.memcached import flows
+import msgspec
+
+from cachecore.backends.memcached import flows, holds
 from cachecore.backends.memcached.alone import Alone
 from cachecore.backends.memcached.fleet import Fleet, Part, encoded, names_of
 from cachecore.backends.memcached.settings import Settings
@@ -23,6 +25,7 @@ class Requests:
         self._fleet = Fleet(settings)
         self._alone = Alone()
         self.addresses = self._fleet.addresses
+        self.hold_lifetime = settings.hold_lifetime
 
     def get(self, keys: Sequence[str]) -> list[Part]:
         names = names_of(keys)
@@ -54,8 +57,8 @@ class Requests:
             )
         names = names_of(keys)
         arguments = (token, ttl, settings.hold_lifetime, self._alone)
-        return self._fleet.parts(flows.hold, names, names, *arguments) + self._fleet.parts_of_the_other_list(
-            flows.hold, names, names, *arguments
+        return self._fleet.parts(holds.hold, names, names, *arguments) + self._fleet.parts_of_the_other_list(
+            holds.hold, names, names, *arguments
         )
 
     def complete(
@@ -65,14 +68,14 @@ class Requests:
         left = {encoded(key): value for key, (value, _) in values.items()}
         times = (ttl, self._settings.hold_lifetime)
         return self._fleet.parts(
-            flows.complete, names, names, token, left, *times, self._alone
-        ) + self._fleet.parts_of_the_other_list(flows.complete, names, names, token, {}, *times, self._alone)
+            holds.complete, names, names, token, left, *times, self._alone
+        ) + self._fleet.parts_of_the_other_list(holds.complete, names, names, token, {}, *times, self._alone)
 
     def release(self, keys: Sequence[str], token: bytes) -> list[Part]:
         names = names_of(keys)
         arguments = (token, self._settings.hold_lifetime, self._alone)
-        return self._fleet.parts(flows.release, names, names, *arguments) + self._fleet.parts_of_the_other_list(
-            flows.release, names, names, *arguments
+        return self._fleet.parts(holds.release, names, names, *arguments) + self._fleet.parts_of_the_other_list(
+            holds.release, names, names, *arguments
         )
 
     def put(self, items: Sequence[tuple[str, Value, int]], ttl: float | None) -> list[Part]:
@@ -84,7 +87,7 @@ class Requests:
         names = [encoded(key)]
         [part] = self._fleet.parts(flows.swap, names, names, stamp, value, ttl)
         # Done twice, the second would find another stamp and deny what the first has done.
-        return [part._replace(may_repeat=False), *self._forgotten_elsewhere(names)]
+        return [msgspec.structs.replace(part, may_repeat=False), *self._forgotten_elsewhere(names)]
 
     def forget(self, keys: Sequence[str]) -> list[Part]:
         names = names_of(keys)

@@ -15,9 +15,10 @@ from typing import Any
 from cachecore.backends.breaker import Breaker
 from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.link import Link
+from cachecore.backends.memcached.lives import Lives
 from cachecore.backends.memcached.replies import Reply
 from cachecore.backends.memcached.settings import Address, Settings
-from cachecore.backends.memcached.trouble import opens_the_breaker
+from cachecore.backends.memcached.trouble import casts_doubt, opens_the_breaker
 from cachecore.errors import BackendError, BackendUnavailable
 
 
@@ -43,31 +44,47 @@ class Server:
     def forget_connections(self) -> None:
         """Begin anew, as in a forked child."""
         self.breaker = Breaker(f"memcached at {self.address}", self._settings.breaker_window, self._clock)
+        self.lives = Lives()
         self._local = threading.local()
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """End the connections of all threads. Who calls later is told that it is closed."""
+        own: Link | None = getattr(self._local, "link", None)
         with self._lock:
             self._closed = True
             links = list(self._links)
         for link in links:
-            link.close()
+            if link is not own:
+                link.end()
+        if own is not None:
+            own.close()
 
     def link(self) -> Link:
         """The connection of this thread, made if there is none that seems alive. Raises BackendError."""
         link: Link | None = getattr(self._local, "link", None)
-        if link is not None and link.seems_alive():
-            return link
+        is_busy = False
+        if link is not None:
+            # A signal handler or finalizer of a thread that waits for a reply has a connection for itself.
+            is_busy = link.is_busy and not link.is_closed
+            if not is_busy and link.peer.incarnation == self.lives.current and link.seems_alive():
+                return link
         if self._closed:
             raise BackendUnavailable(f"the connections to memcached at {self.address} have been closed")
-        self._local.link = link = Link(self.address, self._settings, self._context, self._clock)
+        made = Link(self.address, self._settings, self._context, self._clock)
+        try:
+            self.lives.met(made.peer, self._clock())
+        except BackendError:
+            made.close()
+            raise
+        if not is_busy:
+            self._local.link = made
         if self.breaker.is_open:
             self.breaker.succeeded()
         with self._lock:
-            self._links.add(link)
-        return link
+            self._links.add(made)
+        return made
 
 
 def ask(server: Server, part: Part) -> Any:
@@ -97,6 +114,8 @@ def ask(server: Server, part: Part) -> Any:
             if repeats and link is not None and link.can_be_replaced:
                 repeats = False
                 continue
+            if link is not None and casts_doubt(error):
+                link.close()
             if (link is None or link.is_closed) and opens_the_breaker(error):
                 server.breaker.failed(error)
             raise
@@ -170,6 +189,8 @@ class _Talk:
         if self._repeats and link is not None and link.can_be_replaced:
             self._repeats = False
             return self.begin()
+        if link is not None and casts_doubt(error):
+            link.close()
         if (link is None or link.is_closed) and opens_the_breaker(error):
             self._server.breaker.failed(error)
         self.error = error

@@ -23,6 +23,11 @@ def opens_the_breaker(error: BackendError) -> bool:
     return isinstance(error, BackendTimeout | BackendUnavailable | BackendMisconfigured)
 
 
+def casts_doubt(error: BackendError) -> bool:
+    """Whether the replies on a connection may not be those to what was asked on it, well-formed as they are."""
+    return type(error) is BackendError
+
+
 def while_connecting(address: Address, error: Exception) -> BackendError:
     """The error for a connection that was not made."""
     if isinstance(error, TIMEOUTS):

@@ -84,6 +84,10 @@ class Proxy:
             self._fault = fault or Fault()
             self._changed.notify_all()
 
+    def lead_to(self, server: _Behind) -> None:
+        """Pass new connections on to another server."""
+        self._behind = server
+
     def cut(self) -> None:
         """Close all open connections."""
         with self._changed:
