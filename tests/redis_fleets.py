@@ -1,16 +1,20 @@
-"""What the tests of Redis on many machines have in common."""
+"""What the tests of Redis have in common."""
 
+import contextlib
 import random
+import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from cachecore.entries import Entry, Grant, Value
 from cachecore.errors import BackendError
+from cachecore.registry import make_backend
 from cachecore.testing.server_base import wait_until
 from cachecore.testing.servers import RedisServer
+from cachecore.testing.suite import _Blocking
 
 TTL = 60.0
 LEASE_TTL = 5.0
@@ -20,6 +24,44 @@ PATIENCE = 15.0
 """Seconds in which a fleet finds a new primary."""
 
 Result = TypeVar("Result")
+Connect = Callable[..., Any]
+
+
+@contextlib.contextmanager
+def every_way(*, awaited: bool) -> Iterator[Connect]:
+    """Makes backends, blocking or awaited ones that are driven from outside their loop; closes them in the end."""
+    with contextlib.ExitStack() as made:
+
+        def connect(url: str, **options: Any) -> Any:
+            if not awaited:
+                backend = make_backend(url, options)
+            else:
+                backend = _Blocking(lambda: make_backend(url, options, awaited=True))
+                made.callback(backend.stop)
+            made.callback(backend.close)
+            return backend
+
+        yield connect
+
+
+def grow_older(server: RedisServer, seconds: float) -> None:
+    """Have everything that a server stores get older, as if time had passed there: no test must wait, or be quick."""
+    keys = server.call("KEYS", "*")
+    assert isinstance(keys, list)
+    for key in keys:
+        assert isinstance(key, bytes)
+        left = server.call("PTTL", key)
+        assert isinstance(left, int)
+        if 0 <= left <= seconds * 1000:
+            server.call("DEL", key)
+        elif left > 0:
+            raw = server.call("GET", key)
+            assert isinstance(raw, bytes)
+            if raw[11:12] in (b"h", b"s"):
+                holders = struct.iter_unpack(">8sd", raw[12:])
+                older = [struct.pack(">8sd", token, deadline - seconds) for token, deadline in holders]
+                server.call("SET", key, raw[:12] + b"".join(older), "KEEPTTL")
+            server.call("PEXPIRE", key, left - round(seconds * 1000))
 
 
 def settled(attempt: Callable[[], Result]) -> Result:
@@ -37,7 +79,7 @@ def settled(attempt: Callable[[], Result]) -> Result:
 def read_through(backend: Any, keys: Sequence[str], row: bytes) -> list[bytes]:
     """What a reader gets who finds ``row`` in the database where the cache has nothing."""
     found: list[Entry | Grant | None] = backend.acquire(keys, TOKEN, LEASE_TTL)
-    fills = [(key, TOKEN, Value(row), 1) for key, entry in zip(keys, found, strict=True) if type(entry) is Grant]
+    fills = [(key, entry.token, Value(row), 1) for key, entry in zip(keys, found, strict=True) if type(entry) is Grant]
     backend.fill(fills, TTL)
     return [entry.payload if type(entry) is Value else row for entry in found]  # type: ignore[misc]
 
@@ -119,7 +161,7 @@ class Traffic:
                 if int(found.payload) < least:
                     self.outdated.append(f"{key}: {int(found.payload)} after {least} had been written")
             elif type(found) is Grant:
-                self.backend.fill([(key, token, Value(b"%d" % self._rows[key]), 1)], TTL)
+                self.backend.fill([(key, found.token, Value(b"%d" % self._rows[key]), 1)], TTL)
         except BackendError:
             self.failures += 1
             time.sleep(0.01)

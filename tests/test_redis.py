@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cachecore.backends.redis.resp import PythonReader, make_reader
 from cachecore.drive import awaited
 from cachecore.entries import Grant, Lease, Value
+from cachecore.errors import ConfigurationError
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import Certificates, RedisServer
 from tests.conftest import require
+from tests.redis_fleets import PATIENCE, grow_older
 
 OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
 MINE, YOURS = b"mine----", b"yours---"
@@ -26,7 +29,6 @@ class OnRedis:
     """What the suites below have in common."""
 
     moves_clock = False
-    pace = 0.05
     too_large = 1_000_001
     examples = 25
     options: ClassVar[dict[str, Any]] = {"max_value_bytes": 1_000_000}
@@ -41,7 +43,7 @@ class OnRedis:
         return make_backend(self.server.url, self.options)
 
     def let_pass(self, seconds: float) -> None:
-        time.sleep(seconds)
+        grow_older(self.server, seconds)
 
     def inject(self, key: str, raw: bytes) -> None:
         self.server.call("SET", key, raw)
@@ -190,10 +192,47 @@ def test_without_hiredis(redis_server: RedisServer) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_hiredis_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.1 hiredis could not tell a null reply from none: the reader in Python is used, or it is an error."""
+
+    class Old:
+        __version__ = "2.0.0"
+
+        @staticmethod
+        def Reader(*, protocolError: type, replyError: type) -> None:  # noqa: N802, N803
+            raise AssertionError
+
+    monkeypatch.setitem(sys.modules, "hiredis", Old)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"hiredis 2\.0\.0 is older than 2\.1"):
+        make_backend("redis://", {"parser": "hiredis"})
+    reader, _ = make_reader()
+    assert type(reader) is PythonReader
+
+
 def test_nothing_is_connected_before_it_is_needed() -> None:
     """A backend for a server that is down can be made, and is in nobody's way until it is used."""
     backend = make_backend("redis://127.0.0.1:1/0")
     backend.close()
+    backend.close()
+
+
+def test_the_server_ends_what_has_lived_long_enough(redis_server: RedisServer) -> None:
+    """Values, leases and holds end by the clock of the server; a shared hold lives as long as its last writer."""
+    backend = make_backend(redis_server.url)
+    backend.clear()
+    for begin in (
+        lambda: backend.put([("lives:1", OLD, 3)], 0.05),
+        lambda: backend.acquire(["lives:1"], MINE, 0.05),
+        lambda: backend.hold(["lives:1"], MINE, 0.05),
+    ):
+        begin()
+        until = time.monotonic() + PATIENCE
+        while backend.get(["lives:1"]) != [None]:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    for token, ttl in ((MINE, 100.0), (YOURS, 50.0)):
+        backend.hold(["lives:1"], token, ttl)
+        assert 50_000 < redis_server.call("PTTL", "lives:1") <= 100_001
     backend.close()
 
 

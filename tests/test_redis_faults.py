@@ -2,16 +2,17 @@
 caller's answer, and at most one timeout."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,31 +30,19 @@ from cachecore.errors import (
 from cachecore.registry import make_backend
 from cachecore.testing import ManualClock
 from cachecore.testing.servers import Certificates, Fault, Proxy, RedisServer
-from cachecore.testing.suite import _Blocking
 from tests.conftest import require
+from tests.redis_fleets import Connect, every_way
 from tests.test_redis import need
 
 MINE, YOURS = b"mine----", b"yours---"
 OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
 KEY = "faults:1"
 
-Connect = Callable[..., Any]
-
 
 @pytest.fixture(params=["blocking", "awaited"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Makes backends, blocking or awaited ones that are driven from outside their loop; they are closed afterwards."""
-    with contextlib.ExitStack() as made:
-
-        def connect(url: str, **options: Any) -> Any:
-            if request.param == "blocking":
-                backend = make_backend(url, options)
-            else:
-                backend = _Blocking(lambda: make_backend(url, options, awaited=True))
-                made.callback(backend.stop)
-            made.callback(backend.close)
-            return backend
-
+    with every_way(awaited=request.param == "awaited") as connect:
         yield connect
 
 
@@ -148,7 +137,7 @@ def replicate(replica: RedisServer, primary: RedisServer) -> None:
 def grow_idle(backend: Any) -> None:
     """Make the connections of a backend look as if they had not been used for long."""
     for link in list(backend.topology._links):
-        link._used = float("-inf")
+        link._looked = float("-inf")
 
 
 def test_a_frozen_server_costs_one_timeout_in_a_window(connect: Connect, own_server: RedisServer) -> None:
@@ -174,6 +163,29 @@ def test_a_frozen_server_costs_one_timeout_in_a_window(connect: Connect, own_ser
     clock.advance(1.0)
     assert backend.get([KEY]) == [OLD]
     assert backend.get([KEY]) == [OLD]
+
+
+def test_a_profiler_does_not_stretch_the_timeout(own_server: RedisServer) -> None:
+    """A timer whose signals come faster than the timeout does not keep a reader at a server that hangs."""
+    backend = make_backend(own_server.url, {"timeout": 0.3})
+    backend.put([(KEY, OLD, 3)], None)
+    give_up = threading.Timer(20, own_server.resume)
+    previous = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        grow_idle(backend)
+        assert backend.get([KEY]) == [OLD]
+        own_server.pause()
+        give_up.start()
+        with pytest.raises(BackendTimeout):
+            backend.get([KEY])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        give_up.cancel()
+        own_server.resume()
+    grow_idle(backend)
+    backend.close()
 
 
 def replace_breaker(backend: Any, breaker: Breaker) -> None:
@@ -484,27 +496,33 @@ def test_a_reply_that_is_cut_off(connect: Connect, proxy: Proxy, length: int) ->
 
 
 def test_connections_that_keep_ending(connect: Connect, proxy: Proxy) -> None:
-    """A server that closes every connection is unavailable after the second."""
-    backend = connect(proxy.url)
+    """A server that closes every connection is unavailable after the second; redis-py, which is asked to
+    select a database, does not try again either."""
+    backend = connect(proxy.url, db=1)
     backend.put([(KEY, OLD, 3)], None)
+    before = proxy.connections
     proxy.behave(Fault(cut_after=0))
     with pytest.raises(BackendUnavailable, match=str(proxy.port)):
         backend.get([KEY])
+    assert proxy.connections == before + 1
 
 
 def test_a_lease_whose_reply_was_lost_is_found_again(connect: Connect, proxy: Proxy, redis_server: RedisServer) -> None:
-    """When the reply that granted a lease is lost, the second try finds that lease, and is granted it."""
+    """When the reply that granted a lease is lost, the second try finds that lease, and has its own in its place."""
     backend = connect(proxy.url)
     backend.get([KEY])
     cut_next_reply(proxy)
-    assert backend.acquire([KEY], MINE, 10.0) == [Grant(MINE)]
-    assert backend.acquire([KEY], YOURS, 10.0) == [Lease(MINE)]
+    [grant] = backend.acquire([KEY], MINE, 10.0)
+    assert type(grant) is Grant
+    assert backend.acquire([KEY], YOURS, 10.0) == [Lease(grant.token)]
     keys = [f"faults:many:{number}" for number in range(9)]
     cut_next_reply(proxy)
-    assert backend.acquire(keys, MINE, 10.0) == [Grant(MINE)] * 9
-    assert backend.fill([(key, MINE, OLD, 3) for key in [KEY, *keys]], None) == [True] * 10
+    grants = backend.acquire(keys, MINE, 10.0)
+    fills = [(key, grant.token, OLD, 3) for key, grant in zip([KEY, *keys], [grant, *grants], strict=True)]
+    assert backend.fill(fills, None) == [True] * 10
     cut_next_reply(proxy)
-    assert backend.displace([(KEY, OLD)], YOURS, 10.0) == [Grant(YOURS)]
+    [grant] = backend.displace([(KEY, OLD)], YOURS, 10.0)
+    assert backend.fill([(KEY, grant.token, NEW, 3)], None) == [True]
 
 
 def test_a_swap_is_not_tried_twice(connect: Connect, proxy: Proxy) -> None:
@@ -728,3 +746,28 @@ def test_a_forked_child_has_connections_of_its_own(own_server: RedisServer) -> N
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_the_rights_that_a_user_needs(connect: Connect) -> None:
+    """A user with the rights that docs/redis.md names, and no others, can do everything."""
+    text = (Path(__file__).parent.parent / "docs" / "redis.md").read_text()
+    [rights] = re.findall(r"A user needs `([^`]+)`", text)
+    with require(RedisServer) as server:
+        server.call("ACL", "SETUSER", "user", "on", ">secret", "~faults:*", *rights.split(), "+flushdb")
+        backend = connect(server.url.replace("redis://", "redis://user:secret@"), client_name="shop")
+        keys = [f"faults:{number}" for number in range(9)]
+        for _ in range(2):
+            assert backend.acquire(keys, MINE, 10.0) == [Grant(MINE)] * 9
+            assert backend.fill([(key, MINE, OLD, 3) for key in keys], 10.0) == [True] * 9
+            assert backend.acquire(keys, MINE, 10.0) == [OLD] * 9
+            assert backend.displace([(KEY, OLD)], MINE, 10.0) == [Grant(MINE)]
+            backend.abandon([(KEY, MINE)])
+            backend.hold(keys, MINE, 10.0)
+            backend.release(keys[:1], MINE)
+            backend.complete(keys, MINE, {KEY: (OLD, 3)}, 10.0)
+            assert backend.put([(KEY, OLD, 3)], None) == [True]
+            assert backend.swap(KEY, b"stamp", NEW, 3, None)
+            assert backend.forget([KEY]) == [True]
+            assert backend.get(keys) == [None] * 9
+            assert backend.diagnose() == []
+            backend.clear()

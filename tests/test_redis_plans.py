@@ -305,20 +305,90 @@ def test_the_newest_answer_counts(plans: Sentinels) -> None:
 
 
 def test_a_primary_is_believed_for_a_second(plans: Sentinels, clock: ManualClock) -> None:
-    """Who was heard of within a second is asked alone; later the sentinels are asked along, in the same step."""
+    """For a second after it was named it is asked alone; later the sentinels are asked along, in the same step, however
+    well it answers."""
     plan = plans.exchange(BATCH)
     next(plan)
     assert len(plan.send([names(1, epoch=7)] * 3)) == 1
     assert finished(plan, [ROW]) == ROW
-    clock.advance(0.9)
-    plan = plans.exchange(BATCH)
-    assert len(next(plan)) == 1
-    assert finished(plan, [ROW]) == ROW
-    clock.advance(1.1)
+    clock.advance(0.4)
+    for _ in range(3):
+        plan = plans.exchange(BATCH)
+        assert len(next(plan)) == 1
+        assert finished(plan, [ROW]) == ROW
+    clock.advance(0.7)
     plan = plans.exchange(BATCH)
     assert len(next(plan)) == 4
     with pytest.raises(BackendUnavailable, match="no longer the primary"):
         plan.send([["row"], names(1, epoch=7), names(2, epoch=8), names(1, epoch=7)])
+
+
+def test_a_primary_is_confirmed_before_the_second_is_over(plans: Sentinels, clock: ManualClock) -> None:
+    """In the second half of the second one request asks the sentinels along, and does not need their answer."""
+    plan = plans.exchange(BATCH)
+    next(plan)
+    plan.send([names(1, epoch=7)] * 3)
+    assert finished(plan, [ROW]) == ROW
+    clock.advance(0.6)
+    for answers, asked in [([names(1, epoch=7)] * 3, 4), (None, 1), (None, 1)]:
+        plan = plans.exchange(BATCH)
+        assert len(next(plan)) == asked
+        assert finished(plan, [ROW, *(answers or ())]) == ROW
+    clock.advance(0.6)
+    plan = plans.exchange(BATCH)
+    assert len(next(plan)) == 4
+    assert finished(plan, [ROW, *[BackendUnavailable("down")] * 3]) == ROW
+    clock.advance(0.1)
+    plan = plans.exchange(BATCH)
+    assert len(next(plan)) == 1
+    assert finished(plan, [ROW]) == ROW
+    clock.advance(0.4)
+    plan = plans.exchange(BATCH)
+    next(plan)
+    with pytest.raises(BackendUnavailable, match="no sentinel"):
+        plan.send([ROW, *[BackendUnavailable("down")] * 3])
+
+
+def test_an_older_answer_does_not_count(plans: Sentinels, clock: ManualClock) -> None:
+    """While the sentinel that told of a failover is silent the others are not believed who have not heard of it."""
+    plan = plans.exchange(BATCH)
+    next(plan)
+    plan.send([names(1, epoch=7), names(2, epoch=8), names(1, epoch=7)])
+    assert finished(plan, [ROW]) == ROW
+    for silent, believed in [(True, False), (False, True)]:
+        clock.advance(1.1)
+        plan = plans.exchange(BATCH)
+        asked = next(plan)
+        second = BackendUnavailable("down") if silent else names(1, epoch=7)
+        with pytest.raises(BackendUnavailable, match="no longer the primary" if believed else "silent"):
+            plan.send([ROW, names(1, epoch=7), second, names(1, epoch=7)])
+        assert len(asked) == 4
+        clock.advance(10.1)
+
+
+def test_a_sentinel_that_does_not_answer_is_passed_over(plans: Sentinels, clock: ManualClock) -> None:
+    """It costs a timeout, so it is asked again only after ten seconds, or when no other answers either."""
+    down = BackendUnavailable("down")
+    plan = plans.exchange(BATCH)
+    next(plan)
+    plan.send([names(1, epoch=7), down, names(1, epoch=7)])
+    assert finished(plan, [ROW]) == ROW
+    for _ in range(3):
+        clock.advance(1.1)
+        plan = plans.exchange(BATCH)
+        assert [call.address.host for call in next(plan)] == ["127.0.0.1", "s1", "s3"]
+        assert finished(plan, [ROW, *[names(1, epoch=7)] * 2]) == ROW
+    clock.advance(1.1)
+    plan = plans.exchange(BATCH)
+    next(plan)
+    with pytest.raises(BackendUnavailable, match="no sentinel"):
+        plan.send([ROW, down, down])
+    plan = plans.exchange(BATCH)
+    assert len(next(plan)) == 4
+    assert finished(plan, [ROW, *[names(1, epoch=7)] * 3]) == ROW
+    clock.advance(10.1)
+    plan = plans.exchange(BATCH)
+    assert len(next(plan)) == 4
 
 
 def test_an_unheard_primary_is_not_believed_when_no_sentinel_answers(plans: Sentinels, clock: ManualClock) -> None:

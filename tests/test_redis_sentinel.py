@@ -12,7 +12,18 @@ from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import Certificates, RedisSentinel, RedisServer, free_port
 from tests.conftest import require
-from tests.redis_fleets import HOLD_TTL, LEASE_TTL, TOKEN, TTL, Traffic, cut_off, read_through, settled, write
+from tests.redis_fleets import (
+    HOLD_TTL,
+    LEASE_TTL,
+    TOKEN,
+    TTL,
+    Traffic,
+    cut_off,
+    grow_older,
+    read_through,
+    settled,
+    write,
+)
 
 KEYS = ["a", "b", "c"]
 
@@ -56,7 +67,6 @@ class BehindSentinels:
     """What the suites below have in common."""
 
     moves_clock = False
-    pace = 0.05
     too_large = 1_000_001
     examples = 25
     fleet: ClassVar[RedisSentinel]
@@ -73,7 +83,7 @@ class BehindSentinels:
         return make_backend(self.fleet.url, {"max_value_bytes": 1_000_000})
 
     def let_pass(self, seconds: float) -> None:
-        time.sleep(seconds)
+        grow_older(self.fleet.primary(), seconds)
 
     def inject(self, key: str, raw: bytes) -> None:
         self.fleet.primary().call("SET", key, raw)
@@ -181,6 +191,37 @@ def test_a_primary_that_was_replaced_while_it_hung_is_not_believed(fleet: RedisS
     assert isinstance(raw, bytes)
     assert raw.endswith(b"old")
     assert settled(lambda: read_through(backend, ["a"], b"new")) == [b"new"]
+
+
+def test_a_primary_that_was_replaced_while_it_was_well_is_not_believed(fleet: RedisSentinel, backend: Any) -> None:
+    """After a failover that was ordered the old primary answers as before for seconds; a process that never ceases to
+    read from it believes it no longer than a second."""
+    now = time.monotonic()
+    backend.topology._plan._clock = lambda: now
+    primary = fleet.primary()
+    assert read_through(backend, ["a"], b"old") == [b"old"]
+    try:
+        for milliseconds in (2000, 60_000):
+            # They tell the old primary after four times as long. 2000 is the default.
+            for sentinel in fleet.sentinels:
+                sentinel.call("SENTINEL", "DEBUG", "PUBLISH-PERIOD", milliseconds)
+            if fleet.primary() is primary:
+                fleet.failover()
+        other = make_backend(fleet.url)
+        settled(lambda: write(other, ["a"]))
+        other.close()
+        assert primary.info("replication")["role"] == "master"
+        raw = primary.call("GET", "a")
+        assert isinstance(raw, bytes)
+        assert raw.endswith(b"old")
+        for _ in range(2):
+            now += 0.45
+            settled(lambda: read_through(backend, ["a"], b"new"))
+        now += 0.45
+        assert settled(lambda: read_through(backend, ["a"], b"new")) == [b"new"]
+    finally:
+        for sentinel in fleet.sentinels:
+            sentinel.call("SENTINEL", "DEBUG", "PUBLISH-PERIOD", 250)
 
 
 # -- sentinels -------------------------------------------------------------------------------------

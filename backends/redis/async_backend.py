@@ -37,8 +37,7 @@ class AsyncRedisBackend:
 
     async def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         if not 0 < len(keys) <= requests.FEW:
-            together = self.topology.together
-            return await self._run_with_leases(lambda: requests.acquire(keys, token, ttl, together), token)
+            return await self._run_with_leases(self._acquiring(keys, ttl), keys, token, ttl)
         # A hit goes straight; anything else takes the general way from where this has come to.
         try:
             replies = await self._exchange(requests.leases(keys, token, ttl))
@@ -47,11 +46,11 @@ class AsyncRedisBackend:
                     return await self._through(requests.settled(keys, token, ttl, replies, range(len(keys))))
             return replies
         except LinkLost:
-            again = requests.acquire(keys, token, ttl, self.topology.together)
-            return await self._through(requests.own_leases_granted(again, token))
+            return await self._through(requests.again(self._acquiring(keys, ttl), keys, token, ttl))
 
     async def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
-        return await self._run_with_leases(lambda: requests.displace(seen, token, ttl), token)
+        keys = [key for key, _ in seen]
+        return await self._run_with_leases(lambda token: requests.displace(seen, token, ttl), keys, token, ttl)
 
     async def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
         return await self._run(lambda: requests.fill(items, ttl, self._limit))
@@ -100,11 +99,16 @@ class AsyncRedisBackend:
                 raise
         return await self._through(begin())
 
-    async def _run_with_leases(self, begin: Callable[[], Operation[Acquired]], token: bytes) -> Acquired:
+    def _acquiring(self, keys: Sequence[str], ttl: float) -> Callable[[bytes], Operation[Acquired]]:
+        return lambda token: requests.acquire(keys, token, ttl, self.topology.together)
+
+    async def _run_with_leases(
+        self, begin: Callable[[bytes], Operation[Acquired]], keys: Sequence[str], token: bytes, ttl: float
+    ) -> Acquired:
         try:
-            return await self._through(begin())
+            return await self._through(begin(token))
         except LinkLost:
-            return await self._through(requests.own_leases_granted(begin(), token))
+            return await self._through(requests.again(begin, keys, token, ttl))
 
     async def _through(self, operation: Operation[T]) -> T:
         exchange = self._exchange

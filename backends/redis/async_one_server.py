@@ -4,7 +4,7 @@ import asyncio
 
 from cachecore.backends.redis.async_link import Pool
 from cachecore.backends.redis.one_server import Guarded
-from cachecore.backends.redis.requests import Batch, Replies, clear_one
+from cachecore.backends.redis.requests import Batch, Replies, check, clear_one
 from cachecore.backends.redis.settings import Settings
 
 
@@ -13,7 +13,14 @@ class AsyncOneServer(Guarded):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._pool = Pool(settings.max_connections, self._open, self.breaker)
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> Pool:
+        return Pool(self._settings.max_connections, self._open, self.breaker)
+
+    def leave_to_parent(self) -> None:
+        super().leave_to_parent()
+        self._pool = self._new_pool()
 
     async def exchange(self, batch: Batch) -> Replies:
         """The replies to ``batch``. Raises `LinkLost` if the same may be tried once more, or another BackendError."""
@@ -22,7 +29,7 @@ class AsyncOneServer(Guarded):
 
     async def clear(self) -> None:
         """Empty the server."""
-        await self.exchange(clear_one())
+        check(await self.exchange(clear_one()))
 
     async def diagnose(self) -> list[str]:
         """What in the server's settings weakens the promise."""

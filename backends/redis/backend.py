@@ -42,8 +42,7 @@ class RedisBackend:
 
     def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         if not 0 < len(keys) <= requests.FEW:
-            together = self.topology.together
-            return self._run_with_leases(lambda: requests.acquire(keys, token, ttl, together), token)
+            return self._run_with_leases(self._acquiring(keys, ttl), keys, token, ttl)
         # A hit goes straight; anything else takes the general way from where this has come to.
         try:
             replies = self._exchange(requests.leases(keys, token, ttl))
@@ -52,11 +51,11 @@ class RedisBackend:
                     return self._through(requests.settled(keys, token, ttl, replies, range(len(keys))))
             return replies
         except LinkLost:
-            again = requests.acquire(keys, token, ttl, self.topology.together)
-            return self._through(requests.own_leases_granted(again, token))
+            return self._through(requests.again(self._acquiring(keys, ttl), keys, token, ttl))
 
     def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
-        return self._run_with_leases(lambda: requests.displace(seen, token, ttl), token)
+        keys = [key for key, _ in seen]
+        return self._run_with_leases(lambda token: requests.displace(seen, token, ttl), keys, token, ttl)
 
     def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
         return self._run(lambda: requests.fill(items, ttl, self._limit))
@@ -105,11 +104,16 @@ class RedisBackend:
                 raise
         return self._through(begin())
 
-    def _run_with_leases(self, begin: Callable[[], Operation[Acquired]], token: bytes) -> Acquired:
+    def _acquiring(self, keys: Sequence[str], ttl: float) -> Callable[[bytes], Operation[Acquired]]:
+        return lambda token: requests.acquire(keys, token, ttl, self.topology.together)
+
+    def _run_with_leases(
+        self, begin: Callable[[bytes], Operation[Acquired]], keys: Sequence[str], token: bytes, ttl: float
+    ) -> Acquired:
         try:
-            return self._through(begin())
+            return self._through(begin(token))
         except LinkLost:
-            return self._through(requests.own_leases_granted(begin(), token))
+            return self._through(requests.again(begin, keys, token, ttl))
 
     def _through(self, operation: Operation[T]) -> T:
         exchange = self._exchange

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import socket
 import ssl
+import struct
 from typing import Any
 
 from cachecore.backends.redis.replies import failure
@@ -47,7 +48,8 @@ _ARGUMENTS = frozenset(inspect.signature(_connections.AbstractConnection.__init_
 def open_socket(settings: Settings, address: Address, username: str | None, password: str | None) -> tuple[Any, Any]:
     """A connection of the library, logged in, and its socket.
 
-    The socket is the connection's: ``close`` ends both. Raises BackendUnavailable, BackendTimeout or
+    The socket is the connection's: ``disconnect`` ends both. Its calls end by TimeoutError; without TLS also when it is
+    made blocking, by BlockingIOError. Raises BackendUnavailable, BackendTimeout or
     BackendMisconfigured.
     """
     connection = _make(settings, address, username, password)
@@ -61,6 +63,12 @@ def open_socket(settings: Settings, address: Address, username: str | None, pass
         connection.disconnect()
         raise
     opened.settimeout(settings.timeout)
+    if not settings.tls:
+        # For when it is made blocking: then Python does not call poll before each send and recv.
+        seconds, rest = divmod(settings.timeout, 1)
+        limit = struct.pack("@ll", min(int(seconds), 2**31 - 1), max(1, int(rest * 1e6)))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
     return connection, opened
 
 

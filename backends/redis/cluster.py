@@ -25,8 +25,8 @@ from cachecore.backends.redis.cluster_map import ASK_SLOTS, UNHEARD, ClusterMap
 from cachecore.backends.redis.link import LinkLost, NotPrimary
 from cachecore.backends.redis.member import Login
 from cachecore.backends.redis.plan import Call, NotSent, Outcome, Plan, command
-from cachecore.backends.redis.replies import STATUS, failure
-from cachecore.backends.redis.requests import Batch, Replies, clear_one
+from cachecore.backends.redis.replies import STATUS
+from cachecore.backends.redis.requests import Batch, Replies, check, clear_one
 from cachecore.backends.redis.resp import ErrorReply
 from cachecore.backends.redis.settings import Address, Settings
 from cachecore.backends.redis.slots import Redirect, SlotMap, key_slot, read_redirect
@@ -94,9 +94,7 @@ class Cluster:
         for outcome in (yield [Call(address, clear_one()) for address in slots.primaries]):
             if isinstance(outcome, BackendError):
                 raise outcome
-            for reply in outcome:
-                if type(reply) is ErrorReply:
-                    raise failure(reply)
+            check(outcome)
 
     def primaries(self) -> Plan:
         """The addresses of all primaries, as the cluster knows them now."""

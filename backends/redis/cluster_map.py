@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from cachecore.backends.forks import at_fork
 from cachecore.backends.redis.plan import Outcome, command
 from cachecore.backends.redis.replies import RAW, failure
 from cachecore.backends.redis.requests import Batch
@@ -43,6 +44,11 @@ class ClusterMap:
         self._drawn_by: Address | None = None
         self._lock = threading.Lock()
         self._random = random.Random()
+        at_fork(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: what is known is the child's too, but not the lock, which another thread may have held."""
+        self._lock = threading.Lock()
 
     @property
     def members(self) -> frozenset[Address]:

@@ -1,17 +1,26 @@
 """One connection to one server: open, exchange one batch after the other, dead or alive.
 
-A link is used by one thread at a time. Whatever goes wrong in the middle of an exchange, an interrupt included, ends
-the connection: what would arrive later belongs to nobody, and least of all to the next caller.
+A link is used by one thread at a time. Whatever goes wrong in the middle of an exchange ends the connection: what would
+arrive later belongs to nobody, and least of all to the next caller. An interrupt may come anywhere, between two lines
+and in the code that handles errors, so a link is ``busy`` from before a request until all its replies are there, and a
+busy one is never used again.
 
-A link that has been idle is looked at before use: what can be read from it then is its end. And the first request
-after a pause asks along (in the same round trip) whether the server is still the primary that it was: otherwise it
-may have been demoted, have taken over an older state, and have become the primary again meanwhile.
+Once in a second a link is looked at before use: what can be read from it then is its end. And that request asks along
+(in the same round trip) whether the server is still the primary that it was: otherwise it may have been demoted, and
+answer reads from what its new primary has told it so far, or have taken over an older state and have become the primary
+again meanwhile.
+
+Timeouts are the kernel's (SO_RCVTIMEO) where that is possible, which saves two system calls an exchange. It is not with
+TLS, nor where a timer of the process keeps sending signals, as profilers do: each begins the kernel's timeout anew.
+Replies that come in pieces have one deadline for all of them.
 """
 
 import select
+import signal
 import socket
 import ssl
 import time
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from cachecore.backends.redis.client import open_socket
@@ -22,8 +31,8 @@ from cachecore.backends.redis.settings import Address, Settings
 from cachecore.backends.redis.wire import INFO, REPLICATION, Wire
 from cachecore.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnavailable
 
-IDLE: Final = 1.0
-"""Seconds after which a link is looked at before use. A server is not demoted and promoted again in less."""
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at a link. A server is not demoted and promoted again in less."""
 
 CHUNK: Final = 64 * 1024
 """Bytes that are sent without looking whether replies have come. More could fill the buffers of both sides."""
@@ -63,8 +72,11 @@ class Link:
         self.server = str(address)
         self._connection: Any = None
         self._timeout = settings.timeout
+        self._patience: float | None = settings.timeout
+        """What Python is told of it: nothing where the kernel's will do."""
+        self._may_block = not settings.tls and not any_role
         self._wire = Wire(self.server, settings.parser)
-        self._served = self._asks_along = False
+        self.is_busy = self._served = self._asks_along = False
         self._early: Replies | None = None
         self.exchanges = 0
         """How many requests have been sent over it."""
@@ -72,7 +84,8 @@ class Link:
         self._connection, self.socket = open_socket(settings, address, username, password)
         self.is_open = True
         """Whether it can be used, as far as is known without a look at the network."""
-        self._deadline = self._used = time.monotonic()
+        self._deadline = self._looked = time.monotonic()
+        self._choose_timeouts()
         [info] = self.exchange(INFO)
         try:
             self.identity: Identity = self._wire.introduce(info)
@@ -91,6 +104,8 @@ class Link:
         """Send ``batch``, to whose replies `receive` must be called next."""
         try:
             data = self.packed(batch)
+            if self._asks_along:
+                self._choose_timeouts()
             if len(data) <= CHUNK:
                 self.socket.sendall(data)
             else:
@@ -110,6 +125,18 @@ class Link:
         except BaseException as error:
             self.fail(error)
 
+    def end(self) -> None:
+        """End the connection, from any thread: whoever is at work on it finds its end, and closes it then.
+
+        A socket that another waits on must not be closed: the next one of the process might get its number.
+        """
+        if self.is_busy:
+            with suppress(OSError):
+                # Not the method of TLS sockets, which would read on without TLS.
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        else:
+            self.close()
+
     def close(self) -> None:
         """End the connection. In a forked child this closes the child's copy and leaves the parent's alone."""
         self.is_open = False
@@ -126,14 +153,18 @@ class Link:
         """The bytes to send for ``batch``; its time begins. Raises `LinkLost` if the connection has ended meanwhile."""
         if not self.is_open:
             raise LinkLost(f"the connection to {self.server} was closed", sent=False)
+        if self.is_busy:
+            raise LinkLost(f"an exchange with {self.server} was interrupted", sent=False)
+        self.is_busy = True
         now = time.monotonic()
-        if now - self._used > IDLE:
+        if now - self._looked > LOOK_EVERY:
             if _is_readable(self.socket):
                 raise LinkLost(f"{self.server} closed an idle connection", sent=False)
+            self._looked = now
             self._asks_along = True
             batch = [*REPLICATION, *batch]
         self.exchanges += 1
-        self._used = now
+        self._early = None
         self._deadline = now + self._timeout
         return self._wire.pack(batch)
 
@@ -149,6 +180,7 @@ class Link:
                 raise info
             if not self.identity.is_same_reign(info):
                 raise ConnectionResetError("it is no longer the primary that it was")
+        self.is_busy = replies is None
         return replies
 
     def fail(self, error: BaseException) -> NoReturn:
@@ -156,7 +188,7 @@ class Link:
         self.close()
         if isinstance(error, BackendError) or not isinstance(error, Exception):
             raise error
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError | BlockingIOError):  # the kernel's timeouts are the latter
             raise BackendTimeout(f"{self.server} did not answer within {self._timeout:g} s") from error
         if isinstance(error, ErrorReply):
             raise failure(error) from error
@@ -170,13 +202,17 @@ class Link:
             raise BackendUnavailable(
                 f"{self.server} closed a new connection before it answered ({error}); does it expect TLS, or not?"
             ) from error
-        raise error
+        raise BackendUnavailable(f"talking to {self.server} failed: {type(error).__name__}: {error}") from error
 
     def remaining(self) -> float:
         """Seconds until the replies must be there."""
         return self._deadline - time.monotonic()
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _choose_timeouts(self) -> None:
+        self._patience = None if self._may_block and not _is_disturbed() else self._timeout
+        self.socket.settimeout(self._patience)
 
     def _more(self) -> bytes:
         data: bytes = self.socket.recv(CHUNK)
@@ -191,12 +227,13 @@ class Link:
                 raise TimeoutError
             self.socket.settimeout(remaining)
             replies = self.taken(self._more())
-        self.socket.settimeout(self._timeout)
+        self.socket.settimeout(self._patience)
         return replies
 
     def _send_large(self, data: bytes) -> None:
         """Send, and take in what is replied meanwhile."""
         unsent = memoryview(data)
+        self.socket.settimeout(self._timeout)
         both = select.poll()
         both.register(self.socket, select.POLLIN | select.POLLOUT)
         while unsent:
@@ -208,6 +245,13 @@ class Link:
                 self._early = self.taken(self._more())
             if events[0][1] & select.POLLOUT:
                 unsent = unsent[self.socket.send(unsent[: CHUNK // 4]) :]
+        self.socket.settimeout(self._patience)
+
+
+def _is_disturbed() -> bool:
+    """Whether a timer of this process sends signals again and again."""
+    timers = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+    return any(signal.getitimer(timer)[1] for timer in timers)
 
 
 def _is_readable(opened: socket.socket) -> bool:

@@ -2,14 +2,14 @@
 
 A `MemberLink` carries entries. Once its server has said that it is not the primary, the next request asks along whether
 it is one again, and still in the same reign: a primary that was demoted and promoted again may have lost what it was
-told meanwhile, and a link that is never idle would not notice. A `ScoutLink` only asks about the fleet: replicas and
+told meanwhile. A `ScoutLink` only asks about the fleet: replicas and
 sentinels take it too.
 """
 
 import select
 import time
 
-from cachecore.backends.redis.link import IDLE, Link, LinkLost
+from cachecore.backends.redis.link import LOOK_EVERY, Link, LinkLost
 from cachecore.backends.redis.requests import Batch, Replies
 from cachecore.backends.redis.resp import ErrorReply
 from cachecore.backends.redis.settings import Address, Settings
@@ -33,7 +33,7 @@ class MemberLink(Link):
         if replies is not None:
             for reply in replies:
                 if type(reply) is ErrorReply and reply.text.startswith(("MOVED", "READONLY")):
-                    self._used = float("-inf")
+                    self._looked = float("-inf")
         return replies
 
 
@@ -45,13 +45,13 @@ class ScoutLink(MemberLink):
 
     def packed(self, batch: Batch) -> bytes:
         now = time.monotonic()
-        if self.is_open and now - self._used > IDLE:
+        if self.is_open and now - self._looked > LOOK_EVERY:
             look = select.poll()
             look.register(self.socket, select.POLLIN)
             if look.poll(0):
                 raise LinkLost(f"{self.server} closed an idle connection", sent=False)
             # And no more than that: what its reign is matters to nobody.
-            self._used = now
+            self._looked = now
         return super().packed(batch)
 
 

@@ -1,14 +1,13 @@
 """The links to one server that is named by its address: one for each thread, and the server's breaker."""
 
 import logging
-import os
 import threading
 import weakref
-from typing import Protocol
 
 from cachecore.backends.breaker import Breaker
+from cachecore.backends.forks import at_fork
 from cachecore.backends.redis.link import Link, LinkLost
-from cachecore.backends.redis.requests import Batch, Replies, clear_one
+from cachecore.backends.redis.requests import Batch, Replies, check, clear_one
 from cachecore.backends.redis.settings import Settings
 from cachecore.errors import BackendError, BackendUnavailable
 
@@ -24,7 +23,7 @@ class Guarded:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         [self.address] = settings.addresses
-        self.breaker = Breaker(str(self.address), settings.breaker_window)
+        self.breaker = self._new_breaker()
         self.round_trips = 0
         """How many have begun, for tests that have a budget."""
         self._warned = self._closed = False
@@ -48,6 +47,9 @@ class Guarded:
     def _new_link(self) -> Link:
         return Link(self._settings, self.address)
 
+    def _new_breaker(self) -> Breaker:
+        return Breaker(str(self.address), self._settings.breaker_window)
+
     def _weaknesses(self) -> list[str]:
         link = Link(self._settings, self.address, any_role=True)
         try:
@@ -60,7 +62,7 @@ class Guarded:
             self._closed = True
             links = list(self._links)
         for link in links:
-            link.close()
+            link.end()
 
     def leave_to_parent(self) -> None:
         """In a forked child: the connections are the parent's, so the child's copies of them are closed."""
@@ -103,7 +105,7 @@ class OneServer(Guarded):
 
     def clear(self) -> None:
         """Empty the server."""
-        self.exchange(clear_one())
+        check(self.exchange(clear_one()))
 
     def diagnose(self) -> list[str]:
         """What in the server's settings weakens the promise."""
@@ -116,28 +118,3 @@ class OneServer(Guarded):
     def leave_to_parent(self) -> None:
         super().leave_to_parent()
         self._mine = threading.local()
-
-
-# -- forks --------------------------------------------------------------------------------------------
-
-
-class Leaves(Protocol):
-    """Who has connections that a forked child must not use."""
-
-    def leave_to_parent(self) -> None: ...
-
-
-_living: "weakref.WeakSet[Leaves]" = weakref.WeakSet()
-
-
-def at_fork(owner: Leaves) -> None:
-    """Have ``owner`` leave its connections to the parent in every child that is forked from now on."""
-    _living.add(owner)
-
-
-def _after_fork() -> None:
-    for owner in list(_living):
-        owner.leave_to_parent()
-
-
-os.register_at_fork(after_in_child=_after_fork)

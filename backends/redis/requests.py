@@ -9,8 +9,8 @@ replies. A command of a batch is
 server belongs: the connection that sends it puts its own there (rule R8). ``expects`` says what the reply must be, and
 the connection turns it into that: an Entry or `FOREIGN` or None, a number, True; or an `ErrorReply`.
 
-Which operations may be sent again after a connection was lost, the first sending perhaps carried out: all but swap.
-acquire, displace: one's own lease is found, and is a Grant (see `own_leases_granted`). fill: the value may stand there
+Which operations may be sent again after a connection was lost, the first sending perhaps carried out, or still on its
+way: all but swap. acquire, displace: with another token, see `again`. fill: the value may stand there
 already and the reply is False, which costs a count. abandon, hold, release, clear: the second changes nothing.
 complete: the second finds the token gone and removes what a reader has filled since, which costs a miss. put: what
 another has put in between is overwritten, as if both had been in flight at once. forget: the reply may be False where
@@ -18,7 +18,8 @@ the first sending removed something.
 """
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cachecore.backends.redis.replies import (
@@ -37,13 +38,26 @@ from cachecore.backends.redis.scripts import (
     COMPLETE_WITH_VALUE,
     DISPLACE,
     FILL,
+    HELD,
     HOLD,
     RELEASE,
     SWAP,
     Script,
     in_full,
 )
-from cachecore.entries import FORMAT, INCARNATION_BYTES, MAGIC, Entry, Grant, Lease, Unusable, Value, encode_entry
+from cachecore.entries import (
+    FORMAT,
+    INCARNATION_BYTES,
+    MAGIC,
+    TOKEN_BYTES,
+    Entry,
+    Grant,
+    Lease,
+    Unusable,
+    Value,
+    encode_entry,
+)
+from cachecore.errors import BackendUnavailable
 
 Command = tuple[str, tuple[bytes, ...], int]
 Batch = list[Command]
@@ -224,11 +238,14 @@ def settled(
 
 def displace(seen: Sequence[tuple[str, Entry | None]], token: bytes, ttl: float) -> Operation[Acquired]:
     """A lease in place of what was seen, if it still stands there and is a Value or Unusable; else as acquire."""
+    old = [(key, _entry(entry) if isinstance(entry, Value | Unusable) else ()) for key, entry in seen]
+    return (yield from _replaced(old, token, ttl))
+
+
+def _replaced(old: Sequence[tuple[str, tuple[bytes, ...]]], token: bytes, ttl: float) -> Operation[Acquired]:
+    """A lease in place of these bytes under each key; else as acquire."""
     lease, milliseconds = _stored(b"l" + token), _expiry(ttl)
-    batch: Batch = []
-    for key, entry in seen:
-        old = _entry(entry) if isinstance(entry, Value | Unusable) else ()
-        batch.append(_run(DISPLACE, key, _HEAD, lease, milliseconds, old, expects=ENTRY))
+    batch = [_run(DISPLACE, key, _HEAD, lease, milliseconds, seen, expects=ENTRY) for key, seen in old]
     replies = yield from _exchanged(batch, may_be_full=True)
     return [
         Grant(token) if reply is None else None if reply is FOREIGN or type(reply) is ErrorReply else reply
@@ -236,10 +253,24 @@ def displace(seen: Sequence[tuple[str, Entry | None]], token: bytes, ttl: float)
     ]
 
 
-def own_leases_granted(operation: Operation[Acquired], token: bytes) -> Operation[Acquired]:
-    """An acquire or displace that was sent before: the lease that it finds with its own token is its own."""
-    replies = yield from operation
-    return [Grant(token) if type(reply) is Lease and reply.token == token else reply for reply in replies]
+def again(
+    begin: Callable[[bytes], Operation[Acquired]], keys: Sequence[str], token: bytes, ttl: float
+) -> Operation[Acquired]:
+    """An acquire or displace of ``keys`` that was sent with ``token`` over a connection that is lost.
+
+    It may have been carried out, and it may still be on its way: in a proxy, in the buffer of a server that is stopped.
+    Then it leaves a lease at any time from now on, also after a writer has come and gone, and who had been granted its
+    token would fill what he read before. So the second sending has a token of its own, which is granted also in place
+    of a lease of the first; that one's token is granted to nobody.
+    """
+    fresh = os.urandom(TOKEN_BYTES)
+    replies = yield from begin(fresh)
+    mine = [at for at, reply in enumerate(replies) if type(reply) is Lease and reply.token == token]
+    lease = _stored(b"l" + token)
+    granted = yield from _replaced([(keys[at], lease) for at in mine], fresh, ttl)
+    for at, reply in zip(mine, granted, strict=True):
+        replies[at] = reply
+    return replies
 
 
 def fill(items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None, limit: int) -> Operation[list[bool | None]]:
@@ -264,7 +295,10 @@ def abandon(leases: Sequence[tuple[str, bytes]]) -> Operation[None]:
 def hold(keys: Sequence[str], token: bytes, ttl: float) -> Operation[None]:
     """One's token in the hold of every key."""
     who, milliseconds = (_bulk(token),), _expiry(ttl)
-    yield from _exchanged([_run(HOLD, key, _HEAD, who, milliseconds) for key in keys])
+    replies = yield from _exchanged([_run(HOLD, key, _HEAD, who, milliseconds) for key in keys])
+    for key, reply in zip(keys, replies, strict=True):
+        if reply != HELD:
+            raise BackendUnavailable(f"the reply to PREPARE for {key!r} is {reply!r} and not {HELD}")
 
 
 def complete(
@@ -323,3 +357,10 @@ def forget(keys: Sequence[str]) -> Operation[list[bool]]:
 def clear_one() -> Batch:
     """What empties the server that it is sent to."""
     return [_plain("", STATUS, b"FLUSHDB", b"SYNC")]
+
+
+def check(replies: Replies) -> None:
+    """Raise what the first refusal among replies means."""
+    for reply in replies:
+        if type(reply) is ErrorReply:
+            raise failure(reply)

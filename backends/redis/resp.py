@@ -1,7 +1,7 @@
 """Readers of the protocol of Redis (RESP2 and RESP3): hiredis where it is installed, else one in Python.
 
-Both have ``feed(bytes)``, and ``gets()`` that gives the next reply or `MORE`. An error reply is an `ErrorReply`, given
-and not raised. Bytes that are no reply raise `Garbled`; the connection is then of no more use.
+Both have ``feed(bytes)``, ``gets()`` that gives the next reply or `MORE`, and ``has_data()``. An error reply is an
+`ErrorReply`, given and not raised. Bytes that are no reply raise `Garbled`; the connection is then of no more use.
 
 The protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
@@ -42,6 +42,7 @@ class Reader(Protocol):
 
     def feed(self, data: bytes, /) -> Any: ...
     def gets(self) -> Any: ...
+    def has_data(self) -> bool: ...
 
 
 def make_reader(parser: str = "auto") -> tuple[Reader, type]:
@@ -53,8 +54,15 @@ def make_reader(parser: str = "auto") -> tuple[Reader, type]:
             if parser == "hiredis":
                 raise ConfigurationError('parser="hiredis" was asked for, and hiredis is not installed') from None
         else:
-            reader = hiredis.Reader(protocolError=Garbled, replyError=ErrorReply, notEnoughData=MORE)
-            return reader, getattr(hiredis, "PushNotification", Push)
+            try:
+                reader = hiredis.Reader(protocolError=Garbled, replyError=ErrorReply, notEnoughData=MORE)
+            except TypeError:
+                if parser == "hiredis":
+                    raise ConfigurationError(
+                        f'parser="hiredis" was asked for, and hiredis {hiredis.__version__} is older than 2.1'
+                    ) from None
+            else:
+                return reader, getattr(hiredis, "PushNotification", Push)
     return PythonReader(), Push
 
 

@@ -98,6 +98,9 @@ return false
 """
 )
 
+HELD: Final = 7101
+"""What HOLD replies, and nothing else does: without it nobody sends COMMIT."""
+
 HOLD: Final = Script(
     # ARGV: head; token; milliseconds to live.
     _HOLD
@@ -105,8 +108,8 @@ HOLD: Final = Script(
 local deadline = now + ARGV[3] / 1000
 local kind = (others ~= '' or mine and (shared or foreign)) and 's' or 'h'
 keep(kind, others .. token .. struct.pack('>d', deadline), math.max(last, deadline))
-return 1
-""",
+"""
+    + f"return {HELD}\n",
     may_exceed_memory=True,
 )
 

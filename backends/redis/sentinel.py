@@ -3,18 +3,24 @@
 Theory of operation
 -------------------
 All sentinels are asked at once where the primary is, and the newest answer counts: the one with the highest epoch,
-which goes up with each failover. The server that is named must say itself that it is a primary when it is connected.
+which goes up with each failover; answers older than what is known do not. A sentinel that has not answered is left out
+for ten seconds if there are others, for it would cost a timeout. The server that is named must say itself that it is a
+primary when it is connected.
 
 When it fails, or answers that it is a replica (READONLY; it has not carried out the command then), the sentinels are
 asked again, but not more often than every quarter of a second in the whole process. If they name another server the
 operation is begun again there, or else it fails. Values that the new primary has kept from the old one are another
 incarnation's (rule R8).
 
-A primary that was stopped or cut off, and is back, does not know yet that it was replaced, and the sentinels take some
-seconds to tell it. So a primary that has not answered this process for a second is believed only if the sentinels name
-it still, in the same step. A second is less than any failover takes, which begins after down-after-milliseconds, 30 s
-by default. What this cannot heal: a primary that is cut off from its replicas and sentinels, and not from a client,
-goes on serving that client. ``min-replicas-to-write 1`` ends that, and `weaknesses` says so where it is not set.
+A primary may have been replaced without knowing: it was stopped and is back, or is cut off from the sentinels, or a
+failover was ordered while it is well. The sentinels take their time to tell it (at least 8 s), and it goes on serving.
+So its own word is worth nothing: it is believed for a second after the sentinels have named it. In the second half of
+that second one request asks them along, in the same step; later every request does, and without an answer it fails.
+A second is less than a failover takes that begins when the primary fails (after down-after-milliseconds, 30 s by
+default), so nothing outdated is read. One that is ordered ("SENTINEL FAILOVER") waits for nobody: for a second after
+the promotion a process may still use the old primary. And a client that is cut off, together with the primary, with a
+sentinel that has heard of nothing goes on using it. ``min-replicas-to-write 1`` ends both as soon as the replica has
+left, and `weaknesses` says so where it is not set.
 """
 
 import threading
@@ -22,17 +28,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
+from cachecore.backends.forks import at_fork
 from cachecore.backends.redis.link import LinkLost, NotPrimary
 from cachecore.backends.redis.member import Login
-from cachecore.backends.redis.plan import Call, Outcome, Plan, command
+from cachecore.backends.redis.plan import Call, NotSent, Outcome, Plan, command
 from cachecore.backends.redis.replies import RAW, failure
-from cachecore.backends.redis.requests import Batch, clear_one
+from cachecore.backends.redis.requests import Batch, check, clear_one
 from cachecore.backends.redis.resp import ErrorReply
 from cachecore.backends.redis.settings import Address, Settings
 from cachecore.errors import BackendError, BackendMisconfigured, BackendUnavailable
 
-UNHEARD: Final = 1.0
-"""Seconds after which the primary's own word is not enough."""
+NAMED_FOR: Final = 1.0
+"""Seconds for which the sentinels' word counts."""
+PASSED_OVER: Final = 10.0
+"""Seconds for which a sentinel is not asked after it has not answered, if there are others."""
 ASK_EVERY: Final = 0.25
 """Seconds between two times that the sentinels are asked because something failed."""
 
@@ -57,9 +66,18 @@ class Sentinels:
         self._clock = clock
         self._lock = threading.Lock()
         self._primary: Address | None = None
-        self._heard = _NEVER
-        """When the primary last answered, or was last named."""
+        self._named_at = _NEVER
+        """When the primary was last named."""
+        self._epoch = -1
+        """Of that answer: an older one does not count."""
         self._asked = _NEVER
+        self._passed_over: dict[Address, float] = {}
+        """When these did not answer."""
+        at_fork(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: what is known is the child's too, but not the lock, which another thread may have held."""
+        self._lock = threading.Lock()
 
     @property
     def members(self) -> frozenset[Address]:
@@ -72,25 +90,31 @@ class Sentinels:
         if primary is None:
             primary = yield from self._ask()
         now = self._clock()
-        calls = [Call(primary, batch)]
-        is_unheard = now - self._heard > UNHEARD
-        outcome, *said = yield calls + self._calls() if is_unheard else calls
+        known_for = now - self._named_at
+        sentinels: list[Address] = []
+        if known_for > NAMED_FOR or (known_for > NAMED_FOR / 2 and self._is_time()):
+            sentinels = self._to_ask(now)
+        outcome, *said = yield [Call(primary, batch), *self._calls(sentinels)]
         if isinstance(outcome, BackendError):
             raise (yield from self._after_failure(primary, outcome))
-        if is_unheard and self._named(said) != primary:
-            raise LinkLost(f"{primary} is no longer the primary of {self._service!r}", sent=True)
+        if sentinels:
+            try:
+                named = self._named(sentinels, said, now)
+            except BackendError:
+                if known_for > NAMED_FOR:
+                    raise
+            else:
+                if named != primary:
+                    raise LinkLost(f"{primary} is no longer the primary of {self._service!r}", sent=True)
         for reply in outcome:
             if type(reply) is ErrorReply and reply.text.startswith("READONLY"):
                 demoted = LinkLost(f"{primary}: {reply.text}", sent=len(batch) > 1)
                 raise (yield from self._after_failure(primary, demoted))
-        self._heard = now
         return outcome
 
     def clear(self) -> Plan:
         """Empty the primary."""
-        for reply in (yield from self.exchange(clear_one())):
-            if type(reply) is ErrorReply:
-                raise failure(reply)
+        check((yield from self.exchange(clear_one())))
 
     def primaries(self) -> Plan:
         """The address of the primary, as the sentinels name it now."""
@@ -98,19 +122,24 @@ class Sentinels:
 
     # -- the sentinels --------------------------------------------------------------------------------
 
-    def _calls(self) -> list[Call]:
-        return [Call(address, self._question, scout=True) for address in self._sentinels]
+    def _to_ask(self, now: float) -> list[Address]:
+        """The sentinels that are thought to answer; all if none is."""
+        since = now - PASSED_OVER
+        ready = [address for address in self._sentinels if self._passed_over.get(address, _NEVER) < since]
+        return ready or list(self._sentinels)
+
+    def _calls(self, sentinels: Sequence[Address]) -> list[Call]:
+        return [Call(address, self._question, scout=True) for address in sentinels]
 
     def _ask(self) -> Plan:
         """The address of the primary, asked for now. Raises BackendError."""
         now = self._clock()
-        primary = self._named((yield self._calls()))
-        self._heard = now
-        return primary
+        sentinels = self._to_ask(now)
+        return self._named(sentinels, (yield self._calls(sentinels)), now)
 
     def _after_failure(self, primary: Address, error: BackendError) -> Plan:
         """What to raise when the primary has failed: `LinkLost` if there is hope in a second try."""
-        self._heard = _NEVER
+        self._named_at = _NEVER
         if self._primary == primary and self._is_time():
             try:
                 yield from self._ask()
@@ -124,7 +153,7 @@ class Sentinels:
         return BackendUnavailable(str(error)) if isinstance(error, NotPrimary) else error
 
     def _is_time(self) -> bool:
-        """Whether the sentinels may be asked because something failed; the caller then does so."""
+        """Whether the sentinels may be asked though there may be no need; the caller then does so."""
         with self._lock:
             now = self._clock()
             if now - self._asked < ASK_EVERY:
@@ -132,13 +161,15 @@ class Sentinels:
             self._asked = now
             return True
 
-    def _named(self, outcomes: Sequence[Outcome]) -> Address:
-        """The primary by what the sentinels said; it is the one from now on. Raises BackendError."""
+    def _named(self, sentinels: Sequence[Address], outcomes: Sequence[Outcome], now: float) -> Address:
+        """The primary by what these sentinels said when asked ``now``; it is used from then on. Raises BackendError."""
         named: list[tuple[int, Address]] = []
         errors: list[BackendError] = []
-        for address, outcome in zip(self._sentinels, outcomes, strict=True):
+        for address, outcome in zip(sentinels, outcomes, strict=True):
             if isinstance(outcome, BackendError):
                 errors.append(outcome)
+                if not isinstance(outcome, NotSent):
+                    self._passed_over[address] = now
                 continue
             try:
                 named.append(_read_answer(outcome))
@@ -147,8 +178,12 @@ class Sentinels:
         if not named:
             worst = next((error for error in errors if isinstance(error, BackendMisconfigured)), errors[0])
             raise type(worst)(f"no sentinel says where the primary of {self._service!r} is: {worst}") from worst
-        _, primary = max(named, key=lambda answer: answer[0])
-        self._primary = primary
+        epoch, primary = max(named, key=lambda answer: answer[0])
+        if epoch < self._epoch and len(named) < len(self._sentinels):
+            # They have not heard of a failover yet. (Where all say so the epochs have begun anew.)
+            raise BackendUnavailable(f"no sentinel knows yet what another said of {self._service!r}, and it is silent")
+        self._epoch = epoch
+        self._primary, self._named_at = primary, now
         return primary
 
 

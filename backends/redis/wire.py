@@ -17,7 +17,7 @@ class Wire:
         self.server = server
         self._reader, self._pushed = make_reader(parser)
         self._feed, self._gets = self._reader.feed, self._reader.gets
-        self._has_data = getattr(self._reader, "has_data", bool)
+        self._has_data = self._reader.has_data
         self._decoder = Decoder(b"")
         self._waiting: Batch = []
         self._replies: list[Any] = []
