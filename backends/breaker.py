@@ -2,6 +2,9 @@
 
 Closed: every call goes through. Open: every call fails at once. When the window is over one caller may probe; its
 success closes the breaker, its failure begins another window. (The pattern is that of Michael Nygard, "Release It!".)
+
+Its lock may be taken again by the thread that has it, whose signal handlers and finalizers may ask the same server; and
+a forked child has one of its own.
 """
 
 import logging
@@ -9,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from cachecore.backends.forks import at_fork
 from cachecore.errors import BackendUnavailable
 
 _log = logging.getLogger("cachecore")
@@ -28,9 +32,10 @@ class Breaker:
         """Look at it before `check`: in good times that is all there is to do."""
         self._window = window
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._probe_at = 0.0
         self._reason: Exception | None = None
+        at_fork(self)
 
     def check(self) -> None:
         """Let the caller pass, or raise BackendUnavailable. Who passes calls `succeeded` or `failed` when it knows.
@@ -62,3 +67,7 @@ class Breaker:
             self._reason = error
         if not was_open:
             _log.warning("%s is not asked for %g s: %s", self.name, self._window, error)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: what is known of the server holds there too, but another thread may have had the lock."""
+        self._lock = threading.RLock()

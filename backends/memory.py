@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from cachecore import entries
 from cachecore.backends.store import DEFAULT_POLICY, Store
@@ -171,8 +170,7 @@ _OPTIONS: Mapping[str, Callable[[Any], Any]] = {"max_entries": int, "max_bytes":
 
 def from_url(url: str, options: Mapping[str, Any]) -> MemoryBackend:
     """The backend of ``memory://?max_entries=N&max_bytes=N&policy=NAME``. Raises ConfigurationError."""
-    parts = urlsplit(url)
-    if parts.netloc or parts.path.strip("/"):
+    if url.partition("://")[2].partition("?")[0].strip("/"):
         raise ConfigurationError(f"the in-process cache has no address: write memory://, not {url!r}")
     chosen: dict[str, Any] = {}
     for name, value in options.items():

@@ -93,6 +93,9 @@ def parallel() -> Iterator[Parallel]:
 
 # -- real servers ----------------------------------------------------------------------------------
 
+PATIENT = {"timeout": 10.0, "connect_timeout": 10.0}
+"""Options of a backend whose server answers: a machine at work on other things may take its time."""
+
 
 def require(server: type[Server], *arguments: Any, **options: Any) -> Any:
     """A server that is not started yet. Where it is not installed the test is skipped, with the hint how to install it;

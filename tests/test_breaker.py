@@ -1,6 +1,9 @@
 """The circuit breaker that stands before each server."""
 
 import logging
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,3 +104,62 @@ def test_it_logs_when_it_opens_and_closes_and_not_in_between(
     assert len(caplog.records) == 2
     assert "is not asked for 2 s: late" in caplog.messages[0]
     assert "answers again" in caplog.messages[1]
+
+
+def test_who_interrupts_a_thread_that_has_the_lock_may_ask_too(clock: ManualClock) -> None:
+    """A signal handler or finalizer that comes upon the breaker in the middle of its thread's call does not wait for
+    that thread."""
+    interrupting: list[None] = []
+
+    def interrupted() -> float:
+        if interrupting:
+            interrupting.pop()
+            breaker.failed(BackendTimeout("interrupted"))
+        return clock()
+
+    breaker = Breaker("it", window=2.0, clock=interrupted)
+    interrupting.append(None)
+    thread = threading.Thread(target=breaker.failed, args=(BackendTimeout("late"),), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert breaker.is_open
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent() -> None:
+    """A child knows what its parent knew of the server, and has a lock of its own, whoever had the parent's."""
+    script = """
+        import logging, os, signal, threading
+        from cachecore.backends.breaker import Breaker
+        from cachecore.errors import BackendTimeout, BackendUnavailable
+
+        logging.disable()
+        breaker = Breaker("it", window=3600.0)
+        breaker.failed(BackendTimeout("late"))
+        taken, done = threading.Event(), threading.Event()
+
+        def hold():
+            with breaker._lock:
+                taken.set()
+                done.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        taken.wait()
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            try:
+                breaker.check()
+            except BackendUnavailable:
+                breaker.succeeded()
+                os._exit(0)
+            os._exit(1)
+        ended = os.waitpid(child, 0)[1]
+        done.set()
+        thread.join()
+        assert ended == 0
+    """
+    # From Python 3.12 on it warns whoever forks while there are threads, which is what is tried here.
+    flags = ["-W", "error", "-W", "ignore::DeprecationWarning"]
+    done = subprocess.run([sys.executable, *flags, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -19,6 +19,7 @@ from cachecore.errors import BackendMisconfigured, ConfigurationError, InvalidKe
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import MemcachedServer
+from tests.conftest import PATIENT
 
 MINE, YOURS = b"mine----", b"yours---"
 VALUE = Value(b"row", b"stamp")
@@ -57,7 +58,7 @@ class OnMemcached:
         return time.monotonic() + self.offset
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return MemcachedBackend(parsed(self.server.url, self.options), clock=self.clock_of_backend)
+        return MemcachedBackend(parsed(self.server.url, {**PATIENT, **self.options}), clock=self.clock_of_backend)
 
     def let_pass(self, seconds: float) -> None:
         if self.of_deadlines:
@@ -88,7 +89,7 @@ class OnMemcachedAwaited(OnMemcached):
     """A pool of connections for the event loop."""
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return AsyncMemcachedBackend(parsed(self.server.url, self.options), clock=self.clock_of_backend)
+        return AsyncMemcachedBackend(parsed(self.server.url, {**PATIENT, **self.options}), clock=self.clock_of_backend)
 
 
 class TestAsyncMeta(OnMemcachedAwaited, AsyncBackendSuite):

@@ -514,14 +514,17 @@ def test_connections_end_with_their_threads(server: MemcachedServer) -> None:
         backend.get(["row"])
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_its_own_connection(server: MemcachedServer) -> None:
     """Parent and child use one backend at once, and neither reads the other's replies or ends its connection."""
     backend = make_backend(server.url)
     backend.put([("parent", OLD, 3), ("child", NEW, 3)], None)
     child = os.fork()
     if child == 0:
-        right = all(backend.get(["child"]) == [NEW] for _ in range(300))
-        os._exit(0 if right else 1)
+        try:
+            os._exit(0 if all(backend.get(["child"]) == [NEW] for _ in range(300)) else 1)
+        finally:
+            os._exit(2)
     assert all(backend.get(["parent"]) == [OLD] for _ in range(300))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     before = int(server.stats()["total_connections"])

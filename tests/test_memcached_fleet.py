@@ -16,7 +16,7 @@ from cachecore.errors import BackendError, BackendUnavailable
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import MemcachedServer
-from tests.conftest import require
+from tests.conftest import PATIENT, require
 
 MINE, YOURS = b"mine----", b"yours---"
 OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
@@ -63,7 +63,7 @@ class OnFleet:
         pytest.skip("time passes in test_memcached.py")
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return MemcachedBackend(parsed(url_of(self.servers), {}))
+        return MemcachedBackend(parsed(url_of(self.servers), PATIENT))
 
     def inject(self, key: str, raw: bytes) -> None:
         for server in self.servers:
@@ -78,14 +78,14 @@ class TestAsyncFleet(OnFleet, AsyncBackendSuite):
     """Three servers, awaited."""
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return AsyncMemcachedBackend(parsed(url_of(self.servers), {}))
+        return AsyncMemcachedBackend(parsed(url_of(self.servers), PATIENT))
 
 
 class TestFleetThatChanges(OnFleet, BackendSuite):
     """Two servers with a second list of other two: writers tell both, and readers see no difference."""
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return MemcachedBackend(parsed(url_of(self.servers[:2]), {"also": listed(self.servers[1:])}))
+        return MemcachedBackend(parsed(url_of(self.servers[:2]), {"also": listed(self.servers[1:]), **PATIENT}))
 
 
 # -- which server owns a key -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from cachecore.errors import ConfigurationError
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import Certificates, RedisServer
-from tests.conftest import require
+from tests.conftest import PATIENT, require
 from tests.redis_fleets import PATIENCE, grow_older
 
 OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
@@ -31,7 +31,7 @@ class OnRedis:
     moves_clock = False
     too_large = 1_000_001
     examples = 25
-    options: ClassVar[dict[str, Any]] = {"max_value_bytes": 1_000_000}
+    options: ClassVar[dict[str, Any]] = {"max_value_bytes": 1_000_000, **PATIENT}
     server: ClassVar[RedisServer]
 
     @pytest.fixture(scope="class", autouse=True)
@@ -65,7 +65,7 @@ class TestRedis(OnRedis, BackendSuite):
 class TestRedisInPython(OnRedis, BackendSuite):
     """The same over RESP3, replies read without hiredis."""
 
-    options: ClassVar[dict[str, Any]] = {"max_value_bytes": 1_000_000, "parser": "python", "protocol": "3"}
+    options: ClassVar[dict[str, Any]] = {"max_value_bytes": 1_000_000, "parser": "python", "protocol": "3", **PATIENT}
     examples = 10
 
 

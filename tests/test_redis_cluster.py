@@ -9,7 +9,7 @@ from cachecore.backends.redis.slots import key_slot
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import RedisCluster, RedisServer
-from tests.conftest import require
+from tests.conftest import PATIENT, require
 from tests.redis_fleets import grow_older
 
 
@@ -35,7 +35,7 @@ class OnCluster:
         cls.cluster = running
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return make_backend(self.cluster.url, {"max_value_bytes": 1_000_000})
+        return make_backend(self.cluster.url, {"max_value_bytes": 1_000_000, **PATIENT})
 
     def let_pass(self, seconds: float) -> None:
         for node in self.cluster.nodes:
@@ -54,4 +54,4 @@ class TestAsyncCluster(OnCluster, AsyncBackendSuite):
     """Awaited, a pool of connections for each node."""
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return make_backend(self.cluster.url, {"max_value_bytes": 1_000_000}, awaited=True)
+        return make_backend(self.cluster.url, {"max_value_bytes": 1_000_000, **PATIENT}, awaited=True)

@@ -11,7 +11,7 @@ from cachecore.errors import BackendError, BackendMisconfigured, BackendUnavaila
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import Certificates, RedisSentinel, RedisServer, free_port
-from tests.conftest import require
+from tests.conftest import PATIENT, require
 from tests.redis_fleets import (
     HOLD_TTL,
     LEASE_TTL,
@@ -80,7 +80,7 @@ class BehindSentinels:
         cls.fleet = running
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return make_backend(self.fleet.url, {"max_value_bytes": 1_000_000})
+        return make_backend(self.fleet.url, {"max_value_bytes": 1_000_000, **PATIENT})
 
     def let_pass(self, seconds: float) -> None:
         grow_older(self.fleet.primary(), seconds)
@@ -97,7 +97,7 @@ class TestAsyncSentinel(BehindSentinels, AsyncBackendSuite):
     """Awaited, a pool of connections."""
 
     def make_backend(self, clock: ManualClock | None) -> Any:
-        return make_backend(self.fleet.url, {"max_value_bytes": 1_000_000}, awaited=True)
+        return make_backend(self.fleet.url, {"max_value_bytes": 1_000_000, **PATIENT}, awaited=True)
 
 
 # -- failover --------------------------------------------------------------------------------------

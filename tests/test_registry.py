@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -59,6 +60,8 @@ def test_options_come_from_the_url_and_from_the_argument() -> None:
         ("memory://?size=10", ["'size'", "'10'", "max_entries"]),
         ("memory://?max_entries", ["memory://?max_entries"]),
         ("memory://[", ["memory://["]),
+        ("memcached://a,[::1", ["'[::1'", "host:port"]),
+        ("redis+cluster://a,[::1", ["[::1"]),
         ("memory://host:1", ["memory://host:1"]),
         ("null://?size=1", ["size"]),
         ("", ["''", "memory", "null"]),
@@ -86,6 +89,57 @@ def test_a_password_never_stands_in_a_message() -> None:
         make_backend("nosuch://admin:hunter2@cache.example:1/0")
     assert "hunter2" not in str(caught.value)
     assert "admin:***@cache.example" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "memcached://user:hunter2?@cache.example",
+        "memcached://user:hunter2/@cache.example",
+        "memcached://user:hunter2#@cache.example",
+        "redis://user:hunter2/@cache.example",
+        "redis://user:hunter2?@cache.example",
+    ],
+)
+def test_a_password_that_is_not_encoded_never_stands_in_a_message(location: str) -> None:
+    """Where a password ends too early, by a character that means something in URLs, neither part of it is quoted."""
+    with pytest.raises(ConfigurationError) as caught:
+        make_backend(location)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "memcached://a,b:7,[::1]:8",
+        "memcached://[::1]:8,[::2],a?timeout=0.2",
+        "memcached://user:word@a,[::1]:8?also=b,[::1]:9",
+        "redis+cluster://a,b:7,[::1]:8",
+        "redis+cluster://[::1]:7,[::2]:8?timeout=0.2",
+        "redis+sentinel://a,b:7,[::1]:8/service/2",
+        "acme://a,[::1]:8?size=2",
+    ],
+)
+@pytest.mark.parametrize("awaited", [False, True])
+def test_lists_of_hosts_with_ipv6_addresses(monkeypatch: pytest.MonkeyPatch, location: str, awaited: bool) -> None:
+    """Hosts in a list may be IPv6 addresses, also where Python refuses brackets behind anything else in the host of a
+    URL, as it does from 3.13.2, 3.12.9 and 3.11.12 on."""
+    checked = urllib.parse._checknetloc  # type: ignore[attr-defined]
+
+    def check(netloc: str) -> None:
+        before, bracket, rest = netloc.rpartition("@")[2].partition("[")
+        behind = rest.partition("]")[2]
+        if bracket and (before or (behind and not behind.startswith(":"))):
+            raise ValueError("Invalid IPv6 URL")
+        checked(netloc)
+
+    monkeypatch.setattr(urllib.parse, "_checknetloc", check)
+    offered = EntryPoint("acme", "tests.test_registry:make_fake", "")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [offered])
+    urllib.parse.clear_cache()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="IPv6"):
+        urllib.parse.urlsplit("it://a,[::1]")
+    make_backend(location, awaited=awaited)
 
 
 @pytest.mark.parametrize("location", ["tests.test_registry:make_fake", "tests.test_registry.make_fake"])

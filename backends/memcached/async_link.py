@@ -32,6 +32,11 @@ class AsyncLink:
         self.address = address
         self.is_closed = True
         self.can_be_replaced = False
+        self.is_busy = False
+        """As of `Link`: from before a request until all its replies are there, and then it is never used again."""
+        self._is_amid = False
+        """Whether bytes are on their way from the socket to the reader, or have been sent and are not counted yet. If
+        it is found so, that was interrupted."""
         self._has_served = False
         self._clock = clock
         self._timeout = settings.timeout
@@ -84,12 +89,23 @@ class AsyncLink:
     def close(self) -> None:
         """End the connection. In the thread of its loop, or when that is closed."""
         if not self.is_closed:
-            self.is_closed = True
             # What a forked child's loop watches is what its parent's does: the kernel has them share it.
             if not self._loop.is_closed() and self._process == os.getpid():
                 self._loop.remove_reader(self._socket)
                 self._loop.remove_writer(self._socket)
             self._socket.close()
+            self.is_closed = True
+
+    def end(self) -> None:
+        """End the connection, which a task may be waiting on: that one closes it, when it hears of the end.
+
+        Closed here, its number could be another's by the time the loop comes to what it has heard.
+        """
+        if self.is_busy:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        else:
+            self.close()
 
     async def exchange(self, batch: Batch) -> list[Reply]:
         """Send commands and wait for their replies. Raises BackendError.
@@ -109,8 +125,9 @@ class AsyncLink:
         return replies
 
     async def _exchange(self, batch: Batch) -> list[Reply]:
-        if self.is_closed:
+        if self.is_closed or self.is_busy:
             raise Closed
+        self.is_busy = True
         if isinstance(batch, Reads):
             self._reads = batch
             count, data = batch.count, batch.data
@@ -123,10 +140,12 @@ class AsyncLink:
         self._timer = self._loop.call_at(self._patience, self._look_at_the_time)
         try:
             self._write(data if self._tls is None else self._tls.wrapped(data))
-            return await waiter
+            replies = await waiter
         finally:
             self._timer.cancel()
             self._waiter = self._reader = self._reads = None
+        self.is_busy = False
+        return replies
 
     def _look_at_the_time(self) -> None:
         """Give up, unless enough has come meanwhile: a server that trickles is one that does not answer."""
@@ -152,17 +171,23 @@ class AsyncLink:
 
     def _on_writable(self) -> None:
         try:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except BlockingIOError:
-            return
-        except OSError as error:
+            with suppress(BlockingIOError):
+                self._begin()
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            if not self._unsent:
+                self._loop.remove_writer(self._socket)
+        except Exception as error:
             self._fail(error)
-            return
-        if not self._unsent:
-            self._loop.remove_writer(self._socket)
+        self._is_amid = False
+
+    def _begin(self) -> None:
+        if self._is_amid:
+            raise Closed
+        self._is_amid = True
 
     def _on_readable(self) -> None:
         try:
+            self._begin()
             data = self._socket.recv(CHUNK)
             waiter = self._waiter
             if self._reader is None or waiter is None or not data:
@@ -177,9 +202,10 @@ class AsyncLink:
             if data and self._is_answered_by(data, self._reader) and not waiter.done():
                 waiter.set_result(self._reader.replies)
         except BlockingIOError:
-            return
+            pass
         except Exception as error:
             self._fail(error)
+        self._is_amid = False
 
     def _is_answered_by(self, data: bytes, reader: Reader) -> bool:
         reads, self._reads = self._reads, None

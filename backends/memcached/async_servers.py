@@ -5,7 +5,6 @@ closed are closed when the next loop comes, or with the backend.
 """
 
 import asyncio
-import os
 import ssl
 import time
 import weakref
@@ -13,12 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachecore.backends.breaker import Breaker
+from cachecore.backends.forks import at_fork
 from cachecore.backends.memcached.async_link import AsyncLink
 from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.lives import Lives
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.backends.memcached.trouble import casts_doubt, opens_the_breaker
-from cachecore.errors import BackendError
+from cachecore.errors import BackendError, BackendUnavailable
 
 
 class _Pool:
@@ -28,6 +28,9 @@ class _Pool:
         self.idle: list[AsyncLink] = []
         """The last to be used is the next to be."""
         self.room = asyncio.Semaphore(size)
+        self.links: weakref.WeakSet[AsyncLink] = weakref.WeakSet()
+        """The idle ones and those in use."""
+        self.is_closed = False
 
 
 class AsyncServer:
@@ -42,20 +45,26 @@ class AsyncServer:
     ) -> None:
         self.address = address
         self.exchanges = 0
+        self.breaker = Breaker(f"memcached at {address}", settings.breaker_window, clock)
+        self.lives = Lives()
         self._settings = settings
         self._context = context
         self._clock = clock
-        self.forget_connections()
-        _living.add(self)
-
-    def forget_connections(self) -> None:
-        """Begin anew, as in a forked child."""
-        self.breaker = Breaker(f"memcached at {self.address}", self._settings.breaker_window, self._clock)
-        self.lives = Lives()
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+        at_fork(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: the connections are the parent's, so the child's copies of them are closed."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            for link in list(pool.links):
+                link.close()
 
     def close(self) -> None:
-        """End the idle connections of the running loop, and those of loops that have been closed."""
+        """End the connections of the running loop, and those of loops that have been closed.
+
+        Who waits for a reply or for a connection is told so. Who calls later is served.
+        """
         self._drop_closed_loops()
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
@@ -80,15 +89,17 @@ class AsyncServer:
                             continue
                         if link is not None and casts_doubt(error):
                             link.close()
+                        if pool.is_closed:
+                            raise self._is_closed() from error
                         if (link is None or link.is_closed) and opens_the_breaker(error):
                             self.breaker.failed(error)
                         raise
             finally:
-                if link is not None and not link.is_closed:
-                    if self._pools.get(asyncio.get_running_loop()) is pool:
-                        pool.idle.append(link)
-                    else:  # closed meanwhile
+                if link is not None:
+                    if link.is_busy or pool.is_closed:
                         link.close()
+                    elif not link.is_closed:
+                        pool.idle.append(link)
 
     async def _run(self, link: AsyncLink, part: Part) -> Any:
         flow = part.flow(link.peer, part.items, *part.arguments)
@@ -103,6 +114,9 @@ class AsyncServer:
         except StopIteration as stop:
             return stop.value
 
+    def _is_closed(self) -> BackendUnavailable:
+        return BackendUnavailable(f"the connections to memcached at {self.address} have been closed")
+
     async def _link(self, pool: _Pool) -> AsyncLink:
         while pool.idle:
             link = pool.idle.pop()
@@ -110,9 +124,14 @@ class AsyncServer:
                 link.close()
             if not link.is_closed:
                 return link
+        if pool.is_closed:
+            raise self._is_closed()
         link = await AsyncLink.connect(self.address, self._settings, self._context, self._clock)
         try:
+            if pool.is_closed:
+                raise self._is_closed()
             self.lives.met(link.peer, self._clock())
+            pool.links.add(link)
         except BackendError:
             link.close()
             raise
@@ -134,8 +153,9 @@ class AsyncServer:
 
 
 def _close(pool: _Pool) -> None:
-    while pool.idle:
-        pool.idle.pop().close()
+    pool.is_closed = True
+    for link in list(pool.links):
+        link.end()
 
 
 async def ask_all(servers: Sequence[AsyncServer], parts: Sequence[Part]) -> list[Any]:
@@ -150,14 +170,3 @@ async def ask_all(servers: Sequence[AsyncServer], parts: Sequence[Part]) -> list
         if isinstance(result, BaseException):
             raise result
     return results
-
-
-_living: "weakref.WeakSet[AsyncServer]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for server in list(_living):
-        server.forget_connections()
-
-
-os.register_at_fork(after_in_child=_after_fork)

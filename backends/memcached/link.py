@@ -1,9 +1,18 @@
 """One blocking connection: made, greeted, used for one exchange at a time, and closed after anything unexpected.
 
 A thin socket of our own: pymemcache's connection would add a dependency and a layer, and its reader knows no meta
-commands. Timeouts are the kernel's (SO_RCVTIMEO), which saves the system call that Python's own spend on each recv.
+commands.
+
+An interrupt may come anywhere, between two lines and in the code that handles errors. So a link is busy from before a
+request until all its replies are there, and a busy one is never used again.
+
+Timeouts are the kernel's (SO_RCVTIMEO) where that is possible, which saves the system call that Python's own spend on
+each recv. It is not with TLS, where Python takes the end of such a timeout for a reason to read on; nor where a timer
+of the process keeps sending signals, as profilers do: each begins the kernel's timeout anew. That is looked up once in
+a second.
 """
 
+import signal
 import socket
 import ssl
 import struct
@@ -30,6 +39,9 @@ CHUNK = 1 << 16
 
 IDLE = 1.0
 """Seconds after which a connection is looked at before it is used: if it is readable, the server has closed it."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for timers that disturb the kernel's timeouts."""
 
 GREETING_LIMIT = 1 << 20
 
@@ -71,7 +83,7 @@ class Link:
         self.is_closed = True
         self.can_be_replaced = False
         self.is_busy = False
-        """Whether there is a question on it that has not been answered yet."""
+        """Whether something may have been asked on it that has not been answered yet."""
         self._has_served = False
         self._clock = clock
         self._timeout = settings.timeout
@@ -80,6 +92,8 @@ class Link:
         try:
             self._socket = _connected(address, settings, context)
             self.is_closed = False
+            self._may_block = context is None
+            self._choose_timeouts()
             flow = greet(str(address), settings, clock)
             batch = next(flow)
             try:
@@ -105,8 +119,9 @@ class Link:
     def close(self) -> None:
         """End the connection here; in a forked child this does not disturb the parent, whose it is."""
         if not self.is_closed:
-            self.is_closed = True
+            # In this order, for an interrupt in between: a socket may be closed twice.
             self._socket.close()
+            self.is_closed = True
 
     def end(self) -> None:
         """End the connection, which another thread may be using: that one closes it, when it notices or ends.
@@ -114,13 +129,17 @@ class Link:
         Closed here, its number could be that of somebody else's file by the time the other thread writes to it.
         """
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not the method of TLS sockets, after which the other thread would read on without TLS.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def seems_alive(self) -> bool:
         """Whether it may be used: it was lately, or nothing has come from the other end meanwhile, not even its end."""
         if self.is_closed:
             return False
-        if self._clock() - self._used > IDLE:
+        now = self._clock()
+        if now - self._looked > LOOK_EVERY:
+            self._choose_timeouts()
+        if now - self._used > IDLE:
             looking = poll()
             looking.register(self._socket, POLLIN)
             if looking.poll(0):
@@ -130,8 +149,10 @@ class Link:
 
     def send(self, batch: Batch) -> None:
         """Send commands, of many only the first. Raises BackendError."""
-        self.is_busy = True
         try:
+            if self.is_busy or self.is_closed:
+                raise Closed
+            self.is_busy = True
             self._send(batch)
         except BaseException as error:
             raise self._failed(error) from error
@@ -152,6 +173,11 @@ class Link:
         self.close()
         self.can_be_replaced = self._has_served and isinstance(error, LOST)
         return while_talking(self.address, error) if isinstance(error, Exception) else error
+
+    def _choose_timeouts(self) -> None:
+        """Use the kernel's timeouts, or Python's, as things are now."""
+        self._looked = self._clock()
+        self._socket.settimeout(None if self._may_block and not _is_disturbed() else self._timeout)
 
     def _send(self, batch: Batch) -> None:
         if isinstance(batch, Reads):
@@ -210,6 +236,12 @@ class Link:
         return patience + self._timeout * len(data) / CHUNK
 
 
+def _is_disturbed() -> bool:
+    """Whether a timer of this process sends signals again and again."""
+    timers = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+    return any(signal.getitimer(timer)[1] for timer in timers)
+
+
 def _chunks(batch: list[bytes]) -> Iterator[tuple[bytes, int]]:
     """A batch as (bytes, number of commands), none longer than half a window unless it is a single command."""
     part: list[bytes] = []
@@ -230,7 +262,7 @@ def _something(data: bytes) -> bytes:
 
 
 def _connected(address: Address, settings: Settings, context: ssl.SSLContext | None) -> socket.socket:
-    """A socket that is connected, and whose calls time out."""
+    """A socket that is connected, and whose calls time out when it is made blocking, unless it speaks TLS."""
     if address.is_path:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
@@ -244,7 +276,6 @@ def _connected(address: Address, settings: Settings, context: ssl.SSLContext | N
             made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if context is not None:
             made = context.wrap_socket(made, server_hostname=address.host)
-        made.settimeout(None)
         seconds = int(settings.timeout)
         limit = struct.pack("@ll", seconds, max(1, int((settings.timeout - seconds) * 1e6)))
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

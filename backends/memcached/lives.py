@@ -7,6 +7,7 @@ What that one holds is as old as the day it was left, for no writer has told it 
 import logging
 import threading
 
+from cachecore.backends.forks import at_fork
 from cachecore.backends.memcached.peer import Peer
 from cachecore.errors import BackendMisconfigured
 
@@ -20,7 +21,12 @@ class Lives:
         self.current = b""
         """The incarnation that was met last."""
         self._left: dict[bytes, float] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a log handler, a signal handler or a finalizer may connect too
+        at_fork(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: the lives that were left stay left, but another thread may have had the lock."""
+        self._lock = threading.RLock()
 
     def met(self, peer: Peer, now: float) -> None:
         """A new connection has led to ``peer``; ``now`` on the clock of it. Raises BackendMisconfigured."""

@@ -4,7 +4,6 @@ Connections belong to their threads and end with them. A forked child forgets th
 closes without a word to the other end.
 """
 
-import os
 import ssl
 import threading
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachecore.backends.breaker import Breaker
+from cachecore.backends.forks import at_fork
 from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.link import Link
 from cachecore.backends.memcached.lives import Lives
@@ -34,57 +34,75 @@ class Server:
     ) -> None:
         self.address = address
         self.exchanges = 0
+        self.breaker = Breaker(f"memcached at {address}", settings.breaker_window, clock)
+        self.lives = Lives()
         self._settings = settings
         self._context = context
         self._clock = clock
         self._closed = False
-        self.forget_connections()
-        _living.add(self)
-
-    def forget_connections(self) -> None:
-        """Begin anew, as in a forked child."""
-        self.breaker = Breaker(f"memcached at {self.address}", self._settings.breaker_window, self._clock)
-        self.lives = Lives()
-        self._local = threading.local()
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._begin_anew()
+        at_fork(self)
+
+    def _begin_anew(self) -> None:
+        self._mine = threading.local()
+        # A signal handler or finalizer of the thread that has it may connect too.
+        self._lock = threading.RLock()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: the connections are the parent's, so the child's copies of them are closed."""
+        for link in list(self._links):
+            link.close()
+        self._links = weakref.WeakSet()
+        self._begin_anew()
 
     def close(self) -> None:
         """End the connections of all threads. Who calls later is told that it is closed."""
-        own: Link | None = getattr(self._local, "link", None)
         with self._lock:
             self._closed = True
             links = list(self._links)
         for link in links:
-            if link is not own:
-                link.end()
+            link.end()
+        # That of this thread, unless it is in use, by whom this one interrupts.
+        own: Link | None = getattr(self._mine, "link", None)
         if own is not None:
             own.close()
 
-    def link(self) -> Link:
-        """The connection of this thread, made if there is none that seems alive. Raises BackendError."""
-        link: Link | None = getattr(self._local, "link", None)
-        is_busy = False
+    def take(self) -> Link:
+        """The connection of this thread, made if there is none that seems alive. Raises BackendError.
+
+        Nobody else finds it until it is given back: whoever interrupts this thread, such as a signal handler, has one
+        for itself, and one whose exchange was interrupted, wherever that was, is never used again.
+        """
+        mine = self._mine
+        link: Link | None = getattr(mine, "link", None)
         if link is not None:
-            # A signal handler or finalizer of a thread that waits for a reply has a connection for itself.
-            is_busy = link.is_busy and not link.is_closed
-            if not is_busy and link.peer.incarnation == self.lives.current and link.seems_alive():
+            mine.link = None
+            if link.peer.incarnation == self.lives.current and link.seems_alive():
                 return link
         if self._closed:
-            raise BackendUnavailable(f"the connections to memcached at {self.address} have been closed")
+            raise self._is_closed()
         made = Link(self.address, self._settings, self._context, self._clock)
         try:
             self.lives.met(made.peer, self._clock())
+            with self._lock:
+                if self._closed:
+                    raise self._is_closed()
+                self._links.add(made)
         except BackendError:
             made.close()
             raise
-        if not is_busy:
-            self._local.link = made
         if self.breaker.is_open:
             self.breaker.succeeded()
-        with self._lock:
-            self._links.add(made)
         return made
+
+    def give_back(self, link: Link) -> None:
+        """Keep a connection for the next call of this thread, if all that was asked on it has been answered."""
+        if not (link.is_busy or link.is_closed):
+            self._mine.link = link
+
+    def _is_closed(self) -> BackendUnavailable:
+        return BackendUnavailable(f"the connections to memcached at {self.address} have been closed")
 
 
 def ask(server: Server, part: Part) -> Any:
@@ -98,7 +116,7 @@ def ask(server: Server, part: Part) -> Any:
             server.breaker.check()
         link: Link | None = None
         try:
-            link = server.link()
+            link = server.take()
             flow = part.flow(link.peer, part.items, *part.arguments)
             batch = next(flow)
             while True:
@@ -109,6 +127,8 @@ def ask(server: Server, part: Part) -> Any:
                     server.breaker.succeeded()
                 batch = flow.send(replies)
         except StopIteration as stop:
+            assert link is not None
+            server.give_back(link)
             return stop.value
         except BackendError as error:
             if repeats and link is not None and link.can_be_replaced:
@@ -118,6 +138,8 @@ def ask(server: Server, part: Part) -> Any:
                 link.close()
             if (link is None or link.is_closed) and opens_the_breaker(error):
                 server.breaker.failed(error)
+            if link is not None:
+                server.give_back(link)
             raise
         except BaseException:
             # Perhaps between asking and being answered.
@@ -150,7 +172,7 @@ class _Talk:
             self.error = error
             return False
         try:
-            self._link = server.link()
+            self._link = server.take()
             self._flow = part.flow(self._link.peer, part.items, *part.arguments)
             return self._send(None)
         except BackendError as error:
@@ -179,6 +201,7 @@ class _Talk:
             batch = next(self._flow) if replies is None else self._flow.send(replies)
         except StopIteration as stop:
             self.result = stop.value
+            self._server.give_back(self._link)
             self._link = None
             return False
         self._link.send(batch)
@@ -194,6 +217,8 @@ class _Talk:
         if (link is None or link.is_closed) and opens_the_breaker(error):
             self._server.breaker.failed(error)
         self.error = error
+        if link is not None:
+            self._server.give_back(link)
         self._link = None
         return False
 
@@ -223,14 +248,3 @@ def ask_all(servers: Sequence[Server], parts: Sequence[Part]) -> list[Any]:
         if talk.error is not None:
             raise talk.error
     return [talk.result for talk in talks]
-
-
-_living: "weakref.WeakSet[Server]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for server in list(_living):
-        server.forget_connections()
-
-
-os.register_at_fork(after_in_child=_after_fork)

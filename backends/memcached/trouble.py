@@ -11,8 +11,8 @@ class Closed(Exception):
     """The other end has closed the connection."""
 
 
-TIMEOUTS = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""The kernel's timeouts end in the latter three."""
+TIMEOUTS = (TimeoutError, BlockingIOError)
+"""The kernel's timeouts end in the latter."""
 
 LOST = (Closed, ConnectionError)
 """The connection has ended, as idle ones do: another may serve."""

@@ -42,13 +42,13 @@ class ClusterMap:
         """When each primary last answered, or was last said by another to be one."""
         self._asked = _NEVER
         self._drawn_by: Address | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._random = random.Random()
         at_fork(self)
 
     def leave_to_parent(self) -> None:
         """In a forked child: what is known is the child's too, but not the lock, which another thread may have held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def members(self) -> frozenset[Address]:

@@ -28,7 +28,7 @@ class Guarded:
         """How many have begun, for tests that have a budget."""
         self._warned = self._closed = False
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         at_fork(self)
 
     def _open(self) -> Link:
@@ -66,7 +66,7 @@ class Guarded:
 
     def leave_to_parent(self) -> None:
         """In a forked child: the connections are the parent's, so the child's copies of them are closed."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for link in list(self._links):
             link.close()
         self._links = weakref.WeakSet()

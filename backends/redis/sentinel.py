@@ -64,7 +64,7 @@ class Sentinels:
         where, state = command(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", name), command(b"SENTINEL", b"MASTER", name)
         self._question: Batch = [("", (where,), RAW), ("", (state,), RAW)]
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._primary: Address | None = None
         self._named_at = _NEVER
         """When the primary was last named."""
@@ -77,7 +77,7 @@ class Sentinels:
 
     def leave_to_parent(self) -> None:
         """In a forked child: what is known is the child's too, but not the lock, which another thread may have held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def members(self) -> frozenset[Address]:
