@@ -2,8 +2,8 @@
 
 `python -m benchmarks network` prints the table. It starts a Redis and four memcached servers of its own. Their work is
 part of every round trip, so the times are those of the clock; both sides of a ratio run in turns of milliseconds, one
-directly after the other, everything warm. What is compared is in `benchmarks.network`, `benchmarks.bare` and
-`benchmarks.app`.
+directly after the other, everything warm, and all of it on one processor (`benchmarks.network` says why). What is
+compared is in `benchmarks.network`, `benchmarks.bare` and `benchmarks.app`.
 """
 
 import os

@@ -72,6 +72,8 @@ class RowCodec:
     columns: tuple[Column, ...]
     fingerprint: bytes
     """8 bytes that differ for other columns, another order, version or stored form; the same in every process."""
+    decode_typed: Callable[[bytes], Row]
+    """decode_frozen for those in a hurry: raises any exception for what is not in the plain form."""
     mutable: bool
     """Whether a row holds values that its owner can change, so that a frozen row must be thawed for each reader."""
     loads: tuple[tuple[int, Load], ...]
@@ -128,7 +130,7 @@ class RowCodec:
         ]
         self._encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
         decoder: msgspec.msgpack.Decoder[Row] = msgspec.msgpack.Decoder(cast("Any", tuple)[tuple(declared)])
-        self._decode = decoder.decode
+        self.decode_typed = decoder.decode
         self._zoned = tuple((i, ZONES[kind]) for i, kind in enumerate(self._types) if kind in ZONES)
         self._signatures: set[tuple[type, ...]] = set()
         self._freeze_exact = freezer(self.columns, self._dumps) if freezer else self._freeze_exact_in_python
@@ -168,7 +170,7 @@ class RowCodec:
         Raises CorruptEntry like decode, but what stands for structures and objects is not looked at yet.
         """
         try:
-            return self._decode(data)
+            return self.decode_typed(data)
         except Exception as error:  # hostile bytes reach many constructors; none may break a read
             if data[:1] == _GENERAL:
                 return self._decode_general(data)

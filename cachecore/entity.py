@@ -50,6 +50,7 @@ class Entity:
         self.position: Mapping[str, int] = {column.name: index for index, column in enumerate(self.codec.columns)}
         """Column to its place in a row."""
         self._check()
+        self._kinds: Mapping[str, Any] = {one.name: one.type for one in self.codec.columns if one.kind == "scalar"}
         qualified = f"{name}@{alias}"
         self.key = IdentityMaker(namespace, qualified, secret=secret)
         """Identity to the coherent key of its row."""
@@ -79,7 +80,11 @@ class Entity:
         A key is typed and a database is not: it may find row 5 by "5" or True, but that would be the row under a
         second key, which nobody who writes row 5 outdates.
         """
-        return tuple([self._typed(name, value) for name, value in zip(names, values, strict=True)])
+        kinds, typed = self._kinds, self._typed
+        return tuple([
+            value if type(value) is kinds.get(name) else typed(name, value)
+            for name, value in zip(names, values, strict=True)
+        ])  # fmt: skip
 
     def typed_identity(self, identity: Any) -> Any:
         """Like `typed`, for an identity: one value, or a tuple where it has several columns."""
@@ -100,6 +105,8 @@ class Entity:
         return [identity if type(identity) is kind else self._typed(name, identity) for identity in identities]
 
     def _typed(self, name: str, value: Any) -> Any:
+        if type(value) is self._kinds.get(name):
+            return value
         column = self.codec.columns[self.position[name]]
         kind: Any = column.type
         if type(value) is kind or (value is not None and column.kind != "scalar"):

@@ -113,11 +113,13 @@ def find_many(
     claims: Mapping[str, Claim],
     may_fill: bool = True,
     written: Callable[[str], bool] = nothing_written,
+    seen: Seen | None = None,
 ) -> Generator[Operation, Any, tuple[dict[str, Row], dict[str, Claim]]]:
     """(rows, claims to remember), both by pointer key: `find` for many lookups of the same columns at once.
 
     One round trip for unknown pointers, one for rows, one Load for rows that are not cached and one Query for lookups
-    without a good pointer. ``claims`` is what this process remembers, by pointer key.
+    without a good pointer. ``claims`` is what this process remembers, by pointer key. ``seen`` is what it has already
+    asked about their rows, which are all different and in the order of ``lookups``, none of which then lacks a claim.
     """
     asked = {lookup.key: lookup for lookup in lookups}
     known = {key: claims[key] for key in asked if key in claims}
@@ -132,7 +134,7 @@ def find_many(
     if known:
         row_keys = {key: asked[key].key_of(claim.identity) for key, claim in known.items()}
         identities = {row_keys[key]: claim.identity for key, claim in known.items()}
-        found = yield from fetch(subject, identities, token, may_fill=may_fill, written=written)
+        found = yield from fetch(subject, identities, token, may_fill=may_fill, written=written, seen=seen)
         for key, claim in known.items():
             row = found.get(row_keys[key])
             if row is not None and asked[key].spelling_of(row) == claim.spelling:

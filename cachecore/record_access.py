@@ -52,8 +52,12 @@ class RecordAccess:
         """A local backend's read; None where every read is a round trip."""
         self._dump_claim = freeze_claim if keeps_objects else dump_claim
         self._load_claim = thaw_claim if keeps_objects else load_claim
-        self._claims = NotRemembered() if keeps_objects else Remembered()
+        self.claims = NotRemembered() if keeps_objects else Remembered()
+        """What this process remembers of lookups."""
         self._positions = {lookup: [entity.position[name] for name in lookup] for lookup in entity.lookups}
+        # Of two declarations of the same columns the first counts, whatever the order in which they are asked for.
+        self._declared_as = {frozenset(lookup): lookup for lookup in (*reversed(entity.lookups), entity.identity)}
+        self._declared = set(self._declared_as.values())
         self._epoch_key = entity.epoch_key
         self._current: tuple[object, bytes] = (None, b"")
         """The epoch last seen and the stamp that rows have under it."""
@@ -107,10 +111,18 @@ class RecordAccess:
         if self.hooks.subscribers:
             self.hooks.emit(Hit(self.entity.name, (key,)))
 
+    def _count_hits(self, keys: Sequence[str]) -> None:
+        count = len(keys)
+        self.statistics.hits += count
+        if self.hooks.subscribers:
+            self.hooks.emit(Hit(self.entity.name, tuple(keys)))
+
     def _hit(self, names: tuple[str, ...], values: tuple[Any, ...], unit: Unit | None) -> Row | None:
         """The row of a lookup, if a local backend has it and its pointer."""
+        if self.read is None:
+            return None
         maker = self.entity.lookup_key.get(names)
-        if self.read is None or maker is None or (unit is not None and unit.dirty):
+        if maker is None or (unit is not None and unit.dirty):
             return None
         payload = self.pointed_payload(maker(*self.entity.typed(names, values)), self._positions[names])
         return None if payload is None else self.subject.load(payload)
@@ -135,10 +147,29 @@ class RecordAccess:
         row = self._warm(seen, claim.identity)
         if row is None:
             return None
-        for position, spelled in zip(self._positions[lookup], claim.spelling, strict=True):
-            if row[position] != spelled:
-                return None
-        return row
+        positions = self._positions[lookup]
+        spelled = (row[positions[0]],) if len(positions) == 1 else tuple([row[position] for position in positions])
+        return row if spelled == claim.spelling else None
+
+    def _warm_many(self, seen: Seen, identities: Iterable[Any]) -> list[Row] | None:
+        """Like `_warm` for many; None if a single one is no hit."""
+        if isinstance(seen, BackendError) or type(seen[0]) is not Value:
+            return None
+        stamp, subject = seen[0].stamp + self.subject.fingerprint, self.subject
+        load, identity_of = subject.load, subject.identity_of
+        rows: list[Row] = []
+        try:
+            for at, identity in enumerate(identities, 1):
+                entry = seen[at]
+                if type(entry) is not Value or entry.stamp != stamp:
+                    return None
+                row = load(entry.payload)
+                if identity_of(row) != identity:
+                    return None
+                rows.append(row)
+        except CorruptEntry:
+            return None
+        return rows
 
     def keys_for(self, identities: Iterable[Any]) -> dict[str, Any]:
         """Coherent key to identity, duplicates merged, in order; raises UncacheableLookup for one of a wrong type."""
@@ -188,10 +219,13 @@ class RecordAccess:
 
     def forget_claims(self) -> None:
         """Forget what this process remembers of lookups."""
-        self._claims.clear()
+        self.claims.clear()
 
-    def _fetch_flow(self, keys: Mapping[str, Any], unit: Unit | None, may_fill: bool) -> Flow[dict[str, Row]]:
-        return fetch(self.subject, keys, new_token(), **reading(unit, may_fill))
+    def _fetch_flow(
+        self, keys: Mapping[str, Any], unit: Unit | None, may_fill: bool, look: tuple[bytes, Seen] | None = None
+    ) -> Flow[dict[str, Row]]:
+        token, seen = (new_token(), None) if look is None else look
+        return fetch(self.subject, keys, token, seen=seen, **reading(unit, may_fill))
 
     def _find_flow(
         self,
@@ -228,11 +262,9 @@ class RecordAccess:
 
     def split(self, fields: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Names and values of a lookup in the order in which the entity declares it."""
-        wanted = set(fields)
-        for lookup in (self.entity.identity, *self.entity.lookups):
-            if set(lookup) == wanted:
-                return lookup, tuple(fields[name] for name in lookup)
-        return tuple(fields), tuple(fields.values())
+        names = tuple(fields)
+        lookup = names if names in self._declared else self._declared_as.get(frozenset(names), names)
+        return lookup, tuple(fields.values()) if lookup is names else tuple([fields[name] for name in lookup])
 
 
 def _closed(key: str) -> object:

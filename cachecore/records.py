@@ -12,13 +12,15 @@ from cachecore.drive import AsyncDriver, Driver, Source, awaited
 from cachecore.entity import Entity, Row
 from cachecore.errors import BackendError
 from cachecore.events import Hooks
-from cachecore.lookups import find_many
+from cachecore.lookups import Claim, find_many
 from cachecore.record_access import RecordAccess, reading
 from cachecore.statistics import Statistics
 from cachecore.unit import Unit, new_token
 
 RowLoader = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
 """Reads the rows of a list of identities."""
+Look = tuple[bytes, Seen]
+"""The token of an Acquire of the epoch and of some keys that was made outside the flow, and the reply."""
 RowQuery = Callable[[tuple[Any, ...]], Sequence[object] | None]
 """Reads the row of one known lookup, whose values it is given in the order of the declaration."""
 
@@ -53,7 +55,7 @@ class Records(RecordAccess):
             return row
         identity = self.entity.typed_identity(identity)
         key, token = self.entity.key(identity), new_token()
-        seen = self._look(key, token)
+        seen = self.look((key,), token)
         row = self._warm(seen, identity)
         if row is not None:
             self._count_hit(key)
@@ -61,11 +63,15 @@ class Records(RecordAccess):
         flow = fetch(self.subject, {key: identity}, token, seen=seen)
         return self.driver.run(flow, Source(load=self._loading(load))).get(key)
 
-    def _look(self, key: str, token: bytes) -> Seen:
-        """The first step of a read outside any transaction, without the flow: most reads end with it."""
+    def look(self, keys: Sequence[str], token: bytes) -> Seen:
+        """The first step of a read outside any transaction, without the flow: most reads end with it.
+
+        ``token`` is random and this call's own. What the reply does not settle goes on with `fetch`, `find_by` or
+        `find_many`, which are given it as ``look``.
+        """
         backend: Any = self.driver.backend
         try:
-            seen: Seen = backend.acquire((self._epoch_key, key), token, self.entity.policy.lease_ttl)
+            seen: Seen = backend.acquire((self._epoch_key, *keys), token, self.entity.policy.lease_ttl)
         except BackendError as error:
             return error
         return seen
@@ -80,7 +86,16 @@ class Records(RecordAccess):
     ) -> list[Row | None]:
         """The rows of ``identities`` in their order, duplicates included, None where there is no row; one load."""
         keys, wanted = self._keyed(identities)
-        rows = self.fetch(dict(zip(keys, wanted, strict=True)), load, unit=unit, may_fill=may_fill)
+        asked = dict(zip(keys, wanted, strict=True))
+        look: Look | None = None
+        if self.read is None and unit is None and may_fill and 0 < len(asked) == len(keys):
+            token = new_token()
+            look = token, self.look(keys, token)
+            warm = self._warm_many(look[1], wanted)
+            if warm is not None:
+                self._count_hits(keys)
+                return [*warm]
+        rows = self.fetch(asked, load, unit=unit, may_fill=may_fill, look=look)
         return [rows.get(key) for key in keys]
 
     def fetch(
@@ -90,9 +105,10 @@ class Records(RecordAccess):
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
+        look: Look | None = None,
     ) -> dict[str, Row]:
-        """Rows by coherent key, for keys (key to identity) made by `keys_for`."""
-        flow = self._fetch_flow(keys, unit, may_fill)
+        """Rows by coherent key, for keys (key to identity) made by `keys_for`, of which none or all were looked at."""
+        flow = self._fetch_flow(keys, unit, may_fill, look)
         return self.driver.run(flow, Source(load=self._loading(load)))
 
     def find(
@@ -128,13 +144,21 @@ class Records(RecordAccess):
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
+        look: tuple[Claim, Look] | None = None,
     ) -> Row | None:
-        """Like `find`, for columns and values in the order of the declared lookup."""
+        """Like `find`, for columns and values in the order of the declared lookup.
+
+        ``look`` is what was remembered of the lookup, and the look at the row that it leads to.
+        """
         pointer, typed = self._pointer(names, values)
-        claim, token, seen = self._claims.get(pointer), new_token(), None
-        if claim is not None and unit is None and may_fill:
+        claim: Claim | None
+        if look is not None:
+            claim, (token, seen) = look
+        else:
+            claim, token, seen = self.claims.get(pointer), new_token(), None
+        if claim is not None and seen is None and unit is None and may_fill:
             key = self.entity.key(claim.identity)
-            seen = self._look(key, token)
+            seen = self.look((key,), token)
             row = self._warm_claim(seen, names, claim)
             if row is not None:
                 self._count_hit(key)
@@ -142,7 +166,7 @@ class Records(RecordAccess):
         lookup, ask = self._lookup(names, pointer, typed), self.querier(names, query)
         flow = self._find_flow(lookup, unit, may_fill, token, claim, seen)
         row, claim = self.driver.run(flow, Source(load=self._loading(load), query=self._querying(ask)))
-        self._claims.set(lookup, claim)
+        self.claims.set(lookup, claim)
         return row
 
     def find_many(
@@ -155,19 +179,20 @@ class Records(RecordAccess):
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
+        look: tuple[Sequence[Claim], Look] | None = None,
     ) -> list[Row | None]:
         """The rows of many values of one declared lookup, in their order, None where there is no row.
 
         ``query_many`` is called once with the values that have no good pointer and returns their rows in any order.
+        ``look`` is what was remembered of each lookup, and the look at the rows that they lead to, all of them
+        different.
         """
         lookups = [self.lookup_for(names, value) for value in values]
-        flow = find_many(
-            self.subject,
-            lookups,
-            new_token(),
-            claims=self._claims.of(lookups),
-            **reading(unit, may_fill),
-        )
+        if look is None:
+            claims, (token, seen) = self.claims.of(lookups), (new_token(), None)
+        else:
+            claims, (token, seen) = {one.key: claim for one, claim in zip(lookups, look[0], strict=True)}, look[1]
+        flow = find_many(self.subject, lookups, token, claims=claims, seen=seen, **reading(unit, may_fill))
 
         def querying_many(wanted: Sequence[Row]) -> list[tuple[Any, Row]]:
             return list(self.entity.by_identity(query_many(wanted)).items())
@@ -177,7 +202,7 @@ class Records(RecordAccess):
         )
         rows, claims = self.driver.run(flow, source)
         for lookup in lookups:
-            self._claims.set(lookup, claims.get(lookup.key))
+            self.claims.set(lookup, claims.get(lookup.key))
         return [rows.get(lookup.key) for lookup in lookups]
 
     def _loading(self, load: RowLoader | None) -> Callable[[Sequence[Any]], Any]:
@@ -210,7 +235,7 @@ class AsyncRecords(RecordAccess):
             return row
         identity = self.entity.typed_identity(identity)
         key, token = self.entity.key(identity), new_token()
-        seen = await self._look(key, token)
+        seen = await self.look((key,), token)
         row = self._warm(seen, identity)
         if row is not None:
             self._count_hit(key)
@@ -218,11 +243,11 @@ class AsyncRecords(RecordAccess):
         flow = fetch(self.subject, {key: identity}, token, seen=seen)
         return (await self.driver.run(flow, Source(load=self._loading(load)))).get(key)
 
-    async def _look(self, key: str, token: bytes) -> Seen:
-        """The first step of a read outside any transaction, without the flow: most reads end with it."""
+    async def look(self, keys: Sequence[str], token: bytes) -> Seen:
+        """The first step of a read outside any transaction, without the flow. See `Records.look`."""
         backend: Any = self.driver.backend
         try:
-            seen: Seen = await awaited(backend.acquire((self._epoch_key, key), token, self.entity.policy.lease_ttl))
+            seen: Seen = await awaited(backend.acquire((self._epoch_key, *keys), token, self.entity.policy.lease_ttl))
         except BackendError as error:
             return error
         return seen
@@ -237,7 +262,16 @@ class AsyncRecords(RecordAccess):
     ) -> list[Row | None]:
         """The rows of ``identities`` in their order, duplicates included, None where there is no row; one load."""
         keys, wanted = self._keyed(identities)
-        rows = await self.fetch(dict(zip(keys, wanted, strict=True)), load, unit=unit, may_fill=may_fill)
+        asked = dict(zip(keys, wanted, strict=True))
+        look: Look | None = None
+        if self.read is None and unit is None and may_fill and 0 < len(asked) == len(keys):
+            token = new_token()
+            look = token, await self.look(keys, token)
+            warm = self._warm_many(look[1], wanted)
+            if warm is not None:
+                self._count_hits(keys)
+                return [*warm]
+        rows = await self.fetch(asked, load, unit=unit, may_fill=may_fill, look=look)
         return [rows.get(key) for key in keys]
 
     async def fetch(
@@ -247,9 +281,10 @@ class AsyncRecords(RecordAccess):
         *,
         unit: Unit | None = None,
         may_fill: bool = True,
+        look: Look | None = None,
     ) -> dict[str, Row]:
-        """Rows by coherent key, for keys (key to identity) made by `keys_for`."""
-        flow = self._fetch_flow(keys, unit, may_fill)
+        """Rows by coherent key, for keys (key to identity) made by `keys_for`, of which none or all were looked at."""
+        flow = self._fetch_flow(keys, unit, may_fill, look)
         return await self.driver.run(flow, Source(load=self._loading(load)))
 
     async def find(
@@ -283,10 +318,10 @@ class AsyncRecords(RecordAccess):
     ) -> Row | None:
         """Like `find`, for columns and values in the order of the declared lookup."""
         pointer, typed = self._pointer(names, values)
-        claim, token, seen = self._claims.get(pointer), new_token(), None
+        claim, token, seen = self.claims.get(pointer), new_token(), None
         if claim is not None and unit is None and may_fill:
             key = self.entity.key(claim.identity)
-            seen = await self._look(key, token)
+            seen = await self.look((key,), token)
             row = self._warm_claim(seen, names, claim)
             if row is not None:
                 self._count_hit(key)
@@ -294,7 +329,7 @@ class AsyncRecords(RecordAccess):
         lookup, ask = self._lookup(names, pointer, typed), self.querier(names, query)
         flow = self._find_flow(lookup, unit, may_fill, token, claim, seen)
         row, claim = await self.driver.run(flow, Source(load=self._loading(load), query=self._querying(ask)))
-        self._claims.set(lookup, claim)
+        self.claims.set(lookup, claim)
         return row
 
     def _loading(self, load: Callable[..., Any] | None) -> Callable[[Sequence[Any]], Any]:

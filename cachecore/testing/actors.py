@@ -134,7 +134,7 @@ def finder(name: str, slug: str, *, of: Subject, claim: Claim | None = None, ver
 
     def program() -> Flow:
         row, _ = yield from find(of, lookup, token(name), claim=claim)
-        yield Returned(_found(row), asked=slug)
+        yield Returned(found_row(row), asked=slug)
 
     return program
 
@@ -146,7 +146,7 @@ def many_finder(name: str, *slugs: str, of: Subject) -> Making:
     def program() -> Flow:
         rows, _ = yield from find_many(of, lookups, token(name), claims={})
         for lookup, slug in zip(lookups, slugs, strict=True):
-            yield Returned(_found(rows.get(lookup.key)), asked=slug)
+            yield Returned(found_row(rows.get(lookup.key)), asked=slug)
 
     return program
 
@@ -156,7 +156,8 @@ def _spelled(slug: str) -> Callable[[tuple[object, ...]], tuple[object, ...]]:
     return lambda _: (slug,)
 
 
-def _found(row: tuple[object, ...] | None) -> dict[int, tuple[object, ...] | None]:
+def found_row(row: tuple[object, ...] | None) -> dict[int, tuple[object, ...] | None]:
+    """What a lookup has found, as `Returned` wants it."""
     return {} if row is None else {msgspec.convert(row[0], int): row}
 
 

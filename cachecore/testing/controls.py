@@ -13,6 +13,7 @@ from cachecore.coherence import abandon_write, begin_write, fetch, finish_write
 from cachecore.entries import TOKEN_BYTES, Entry, Hold, Value
 from cachecore.operations import Complete, Fill, Get, Operation, PlaceHold
 from cachecore.testing.actors import EPOCH, Flow, finder, key_of, token, value
+from cachecore.testing.lookers import looker
 from cachecore.testing.model import (
     Acknowledged,
     Commit,
@@ -33,8 +34,10 @@ from cachecore.testing.scenes import (
     BULK,
     BULK_THEN,
     EPOCHAL,
+    LOOKS,
     OLD_EPOCH,
     ROW,
+    ROW_WRITER,
     SWAP,
     THROUGH,
     TWO,
@@ -220,6 +223,8 @@ def _all(actors: list[Actor], replace: Filter) -> list[Actor]:
     return [Actor(one.name, filtered(one.program, replace), one.reads, one.twin) for one in actors]
 
 
+ONE_TOKEN = LOOKS[0], returning("H2", looker("H1", 1, of=EPOCHAL))
+"""As a forked child would have it that inherits random tokens which its parent has drawn."""
 SNAPSHOTS = [on_old_snapshot(one) for one in readers(3)]
 ROLLS_BACK = writing("W1", rolls_back=True)
 HASTY_HOLD, HASTY_COMPLETE = _all([W1], hold_not_awaited) + _all([W1], complete_not_awaited)
@@ -228,6 +233,12 @@ UNVERIFIED = returning("L1", finder("L1", "a", of=ROW, verified=False))
 WITHOUT: tuple[Case, ...] = (
     Case("R1 fill whatever stands", stage(*readers(3), W1, cold=True, rules=Rules(filled=fill_any)), "P1 P2 P3"),
     Case("R2 old snapshot", stage(*SNAPSHOTS, W1, cold=True), "P1 P2 P3"),
+    Case(
+        "R2 old snapshot, looked at outside the flow",
+        stage(*map(on_old_snapshot, LOOKS), ROW_WRITER, of=EPOCHAL, cold=True),
+        "P1 P2",
+    ),
+    Case("R1 two readers with one token", stage(*ONE_TOKEN, ROW_WRITER, of=EPOCHAL, cold=True), "P2"),
     Case("R3 fill in a transaction that wrote", stage(*readers(2), fills_own_write("W1"), cold=True), "P0 P2"),
     Case("R3 cached read of own write", stage(reads_cached_own("W1")), "P4"),
     Case("R4 hold ends before COMMIT", stage(*readers(3), prepares_too_early("W1"), crash=1), "P2 P3"),

@@ -26,6 +26,7 @@ from cachecore.testing.actors import (
     subject,
     writer,
 )
+from cachecore.testing.lookers import looker, looking_finder, looking_many_finder
 from cachecore.testing.model import SHIPPED, Rules, Send, Version
 from cachecore.testing.program import Making, filtered
 from cachecore.testing.scene import Actor, Scene
@@ -150,6 +151,11 @@ REMEMBERS = returning("L2", finder("L2", "a", of=ROW, claim=Claim(1, ("a",))))
 BY_BOTH = returning("L1", many_finder("L1", "a", "b", of=ROW))
 PEEKS = returning("P", reader("P", 1, of=EPOCHAL, may_fill=False))
 HITS = returning("H", straight_reader("H", 1, of=EPOCHAL))
+LOOKS = returning("H1", looker("H1", 1, of=EPOCHAL)), returning("H2", looker("H2", 1, of=EPOCHAL), twin="H1")
+LOOKS_AT_BOTH = returning("H1", looker("H1", 1, 2, of=EPOCHAL))
+LOOKS_AND_WAITS = returning("H1", looker("H1", 1, of=WAITING))
+LOOKS_BY_A = returning("H1", looking_finder("H1", "a", Claim(1, ("a",)), of=ROW))
+LOOKS_BY_BOTH = returning("H1", looking_many_finder("H1", {"a": Claim(1, ("a",)), "b": Claim(2, ("b",))}, of=ROW))
 OUTSIDER = Actor("X", outsider("X", (1, "x", "")))
 UNREACHING = Actor("W1", writer("W1", (1, "w1", ""), of=BOUNDED))
 UNAWAITED = filler_unawaited("R1", None), filler_unawaited("R2", "R1"), filler_unawaited("R3", "R2")
@@ -214,6 +220,20 @@ EPOCHS: tuple[Case, ...] = (
         stage(*readers(2, of=EPOCHAL), BULK, epochal("W1", through=True), of=EPOCHAL, crash=1),
     ),
     Case("epoch: readers who may not fill, or hit straight", stage(PEEKS, HITS, BULK, ROW_WRITER, of=EPOCHAL, crash=1)),
+    Case("epoch: readers look outside the flow, crash", stage(*LOOKS, BULK, ROW_WRITER, of=EPOCHAL, crash=1)),
+    Case("epoch: readers look outside the flow, cold", stage(*LOOKS, BULK, ROW_WRITER, of=EPOCHAL, cold=True)),
+    Case(
+        "epoch: readers look outside the flow, rubbish, a call times out",
+        stage(*LOOKS, BULK, of=EPOCHAL, garbage=1, timeout=1),
+    ),
+    Case(
+        "epoch: a batch is looked at outside the flow",
+        stage(LOOKS_AT_BOTH, *readers(1, of=EPOCHAL), BULK, of=EPOCHAL, rows=TWO, evict=1),
+    ),
+    Case(
+        "epoch: a reader looks outside the flow and waits for leases",
+        stage(LOOKS_AND_WAITS, *readers(1, of=WAITING), BULK_THEN, of=WAITING, cold=True, evict=1),
+    ),
     Case(
         "epoch: readers wait for leases",
         stage(*readers(2, of=WAITING), BULK_THEN, of=WAITING, cold=True, evict=1),
@@ -250,6 +270,14 @@ LOOKUPS: tuple[Case, ...] = (
     Case("lookup: swap, a call times out", stage(BY_A, BY_A_TOO, SWAP, rows=TWO, slugs=("a",), timeout=1)),
     Case("lookup: swap, eviction, rubbish", stage(BY_A, BY_A_TOO, SWAP, rows=TWO, slugs=("a",), evict=1, garbage=1)),
     Case("lookup: remembered claim", stage(BY_A, REMEMBERS, SWAP, RENAME, rows=TWO, slugs=("a",))),
+    Case(
+        "lookup: looked at outside the flow, crash",
+        stage(LOOKS_BY_A, BY_A, SWAP, RENAME, rows=TWO, slugs=("a",), crash=1),
+    ),
+    Case(
+        "lookup: many looked at outside the flow, eviction",
+        stage(LOOKS_BY_BOTH, *readers(1, 1, 2), SWAP, rows=TWO, slugs=("a", "b"), evict=1),
+    ),
     Case("lookup: delete, recreate, crash", stage(BY_A, BY_A_TOO, DELETE, RECREATE, slugs=("a",), rows=TWO, crash=1)),
     Case("lookup: many at once, and by identity", stage(BY_BOTH, *readers(1, 1, 2), SWAP, rows=TWO, slugs=("a", "b"))),
 )

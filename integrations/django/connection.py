@@ -37,7 +37,8 @@ from cachecore.integrations.django.statement import Statement
 from cachecore.policy import Policy
 from cachecore.transaction import UnitOfWork
 
-_ATTRIBUTE = "_cachecore_state"
+ATTRIBUTE = "_cachecore_state"
+"""Of a connection object: its ConnectionState."""
 
 Touched = tuple[Cache, Sequence[str], Policy]
 """Keys of one cache that a write outdates."""
@@ -87,7 +88,8 @@ class ConnectionState:
         self._noted: set[Cache] = set()
         """The caches of which the open transaction has noted keys in the journal."""
         self._statements: list[tuple[object, list[Statement]]] = []
-        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.cursors: set[weakref.ref[Any]] = set()
+        """The cursors that are open, on SQLite."""
         self._outdate_world: Callable[[], None] | None = None
         for name in ("commit", "rollback", "close", "set_autocommit", "savepoint_rollback"):
             wrapped = getattr(self, f"_{name}")(getattr(connection, name))
@@ -103,7 +105,7 @@ class ConnectionState:
         connection = self._connection
         if connection.in_atomic_block:
             return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
-        return not connection.get_autocommit()
+        return not self._autocommits
 
     @property
     def may_fill(self) -> bool:
@@ -113,7 +115,25 @@ class ConnectionState:
         is open on the connection, of iterator() or raw() say: if its statement is unfinished it keeps an old snapshot
         alive for all statements.
         """
-        return not self._cursors and not self.in_transaction
+        return not self.cursors and not self.in_transaction
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no block, not even a test case's, no write to be completed, no open cursor.
+
+        Then `settle` and `enter_world` have nothing to do, and `may_fill` is true.
+        """
+        if self._connection.in_atomic_block or self.units or self.cursors:
+            return False
+        return self._autocommits
+
+    @property
+    def _autocommits(self) -> bool:
+        """Whether each statement is a transaction of its own; asked without connecting, as a warm read needs none."""
+        connection = self._connection
+        if connection.connection is None:
+            return bool(connection.settings_dict["AUTOCOMMIT"])
+        return connection.autocommit
 
     def settle(self) -> None:
         """Complete what a test's own block has committed into the world of its TestCase."""
@@ -298,13 +318,15 @@ class ConnectionState:
         return savepoint_rollback
 
     def _cursor(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        cursors = self._cursors
+        cursors = self.cursors
 
         def cursor() -> Any:
             made = original()
-            cursors.add(made)
-            # Its __exit__ and the ORM call this; weak, so that a cursor that is merely dropped ends too.
-            made.close = partial(_close_cursor, weakref.ref(made), cursors, made.cursor.close)
+            # Weak, so that a cursor that is merely dropped ends too.
+            cursor_ref = weakref.ref(made, cursors.discard)
+            cursors.add(cursor_ref)
+            # Its __exit__ and the ORM call this.
+            made.close = partial(_close_cursor, cursor_ref, cursors, made.cursor.close)
             return made
 
         if hasattr(original, "wrapped"):
@@ -326,17 +348,34 @@ class ConnectionState:
             outdate()
 
 
-def _close_cursor(made: "weakref.ref[Any]", cursors: "weakref.WeakSet[Any]", close: Callable[[], None]) -> None:
+def _close_cursor(cursor: "weakref.ref[Any]", cursors: "set[weakref.ref[Any]]", close: Callable[[], None]) -> None:
     close()
-    cursor = made()
-    if cursor is not None:
-        cursors.discard(cursor)
+    cursors.discard(cursor)
+
+
+def threads_connections() -> threading.local | None:
+    """What holds each thread's connections by alias, while the thread runs no event loop; None: only `connections` can
+    tell.
+
+    To ask `connections` costs more than all else that a warm read has to know of its connection.
+    """
+    storage = getattr(getattr(connections, "_connections", None), "_storage", None)
+    return storage if isinstance(storage, threading.local) else None
+
+
+def is_idle(found: object) -> bool:
+    """Whether what stands in `threads_connections` is a connection that is watched and on which nothing is under way.
+
+    Everything else must be looked at.
+    """
+    state = getattr(found, ATTRIBUTE, None)
+    return isinstance(state, ConnectionState) and state.is_idle
 
 
 def state_of(alias: str) -> ConnectionState:
     """The state of this thread's connection to ``alias``."""
     connection = connections[alias]
-    state: ConnectionState | None = connection.__dict__.get(_ATTRIBUTE)
+    state: ConnectionState | None = connection.__dict__.get(ATTRIBUTE)
     return state or attach(connection)
 
 
@@ -359,10 +398,10 @@ def _place(alias: str, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 def attach(connection: BaseDatabaseWrapper) -> ConnectionState:
     """Begin to watch a connection object; again is harmless."""
-    state: ConnectionState | None = connection.__dict__.get(_ATTRIBUTE)
+    state: ConnectionState | None = connection.__dict__.get(ATTRIBUTE)
     if state is None:
         state = ConnectionState(connection)
-        connection.__dict__[_ATTRIBUTE] = state
+        connection.__dict__[ATTRIBUTE] = state
     return state
 
 

@@ -171,13 +171,13 @@ class CacheManager(_Manager[M]):
         cached = self._default
         if cached is None or not cached.is_current:
             cached = self._current()
-        instance: M | None = cached.hit(query)
+        instance: M | None = cached.answer(query)
         if instance is not None:
             return instance
         names, values = cached.question(query)
         [found] = cached.rows(names, [values])
         if found is None:
-            raise cached.model.DoesNotExist(f"{cached.model._meta.object_name} matching query does not exist.")
+            raise cached.does_not_exist()
         return cast("M", cached.instance(found))
 
     def get_many_from_cache(self, values: Iterable[Any], key: str | Sequence[str] = "pk") -> list[M]:
@@ -187,6 +187,11 @@ class CacheManager(_Manager[M]):
         lookup as in `get_from_cache`; for one of several fields it is a tuple and so is each value.
         """
         cached = self._current()
+        if isinstance(key, str):
+            values = list(values)
+            answers: list[M] | None = cached.answers(key, values)
+            if answers is not None:
+                return answers
         found: list[M | None] = []
         missing: list[tuple[Any, ...]] = []
         columns: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
@@ -18,6 +19,7 @@ from cachecore.integrations.django.connection import ConnectionState, database_o
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
 from cachecore.integrations.django.hit import HitPath, Plan
 from cachecore.integrations.django.rows import RowLayout
+from cachecore.integrations.django.shared import shared_path
 from cachecore.integrations.django.tracking import tracked_names
 from cachecore.unit import Unit
 
@@ -61,20 +63,25 @@ class ModelCache:
         self._snapshot = _getter(tracked)
         self.hit: Callable[[Mapping[str, Any]], Any] = self._hit_path(tracked)
         """The instance, if an in-process cache has it and the question needs no second look; None otherwise."""
+        self.answer: Callable[[Mapping[str, Any]], Any] = self.hit
+        """Like `hit`, but one that a shared cache has is asked for; raises DoesNotExist. None: nothing was asked."""
+        self.answers: Callable[[str, Sequence[Any]], list[Any] | None] = lambda name, values: None
+        """Like `answer` for many values of one keyword, without those that have no row; never by a local cache."""
+        shared = shared_path(self, tracked)
+        if shared is not None:
+            self.answer, self.answers = shared.get, shared.get_many
         self.is_current = True
         """False once the settings have changed and another ModelCache stands for the same rows."""
 
     # -- a hit in this process ---------------------------------------------------------------------
 
     def _hit_path(self, tracked: tuple[int, ...]) -> Callable[[Mapping[str, Any]], Any]:
-        columns = self.layout.codec.columns
-        # A frozen row has text where such a column's value is another object: no snapshot can be taken of it.
-        if self.records.read is None or any(columns[position].kind != "scalar" for position in tracked):
+        if self.records.read is None or not self.are_scalar(tracked):
             return lambda query: None
         path = HitPath(
             dirty,
             self._writes_here,
-            self._plan,
+            self.plan,
             self.records,
             self.layout.instance_of_frozen,
             self.alias,
@@ -82,10 +89,15 @@ class ModelCache:
         )
         return path.hit
 
+    def are_scalar(self, positions: Iterable[int]) -> bool:
+        """Whether a frozen row has these columns as they are, and not text in place of another object."""
+        columns = self.layout.codec.columns
+        return all(columns[position].kind == "scalar" for position in positions)
+
     def _writes_here(self) -> bool:
         return bool(state_of(self.alias).units)
 
-    def _plan(self, names: tuple[str, ...]) -> Plan | None:
+    def plan(self, names: tuple[str, ...]) -> Plan | None:
         """How a question with these keywords becomes a key; None if it is no lookup, or its values need a look."""
         columns = [self._named.get(name.removesuffix("__exact")) for name in names]
         if any(column is None for column in columns):
@@ -100,9 +112,9 @@ class ModelCache:
         order = tuple(asked.index(name) for name in ordered)
         exact = tuple(kind for kind in kinds if kind is not None)
         if ordered == self.identity:
-            return Plan(exact, tuple(remotes), order, entity.key, None) if len(ordered) == 1 else None
+            return Plan(exact, tuple(remotes), order, entity.key, None, ordered) if len(ordered) == 1 else None
         positions = tuple(entity.position[name] for name in ordered)
-        return Plan(exact, tuple(remotes), order, entity.lookup_key[ordered], positions)
+        return Plan(exact, tuple(remotes), order, entity.lookup_key[ordered], positions, ordered)
 
     # -- questions ---------------------------------------------------------------------------------
 
@@ -237,12 +249,17 @@ class ModelCache:
 
     def rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
         """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
+        with self.watching(values):
+            return self._rows(names, values)
+
+    @contextmanager
+    def watching(self, asked: object) -> Generator[None, None, None]:
+        """Report it if the cache holds the row of another identity."""
         reasons = self.cache.statistics.miss_reasons
         strange = reasons.get("identity", 0)
-        rows = self._rows(names, values)
+        yield
         if reasons.get("identity", 0) > strange:
-            _shout(f"{self.model._meta.label}: the cache held another row under the key of {values!r}; it was dropped")
-        return rows
+            _shout(f"{self.model._meta.label}: the cache held another row under the key of {asked!r}; it was dropped")
 
     def _rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
         state = self.state()
@@ -261,6 +278,10 @@ class ModelCache:
     def instance(self, row: Row) -> Any:
         """The row as an instance, as if it had been loaded from the database."""
         return self.layout.instance(row, self.alias, self._snapshot(row))
+
+    def does_not_exist(self) -> Exception:
+        """The error of a question that no row answers."""
+        return self.model.DoesNotExist(f"{self.model._meta.object_name} matching query does not exist.")
 
     def key(self, identity: Row) -> str:
         """The coherent key of the row whose identity columns have these values."""
