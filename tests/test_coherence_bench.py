@@ -383,6 +383,45 @@ def test_versions_rise_and_are_never_given_twice(dsn: str) -> None:
     assert not history.is_dirty(after[1])
 
 
+CUT_IN_A_SAVEPOINT = """
+import sys
+from contextlib import suppress
+
+import psycopg
+
+from benchmarks.coherence import django_store
+
+
+class Enough(Exception):
+    pass
+
+
+dsn = sys.argv[1]
+django_store.configure(dsn)
+store = django_store.DjangoStore()
+store.open("cut")
+try:
+    with store.transaction():
+        store.update(1, 1, 5)
+        with suppress(Enough), store.transaction():
+            with psycopg.connect(dsn, autocommit=True) as other:
+                other.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cut'"
+                )
+            raise Enough
+except store.aborted:
+    print("aborted")
+"""
+
+
+def test_a_transaction_that_django_rolls_back_without_a_word_is_no_commit(dsn: str) -> None:
+    """A connection that is cut while a savepoint is rolled back: the writer must not say that it has committed."""
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_IN_A_SAVEPOINT, dsn], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.returncode) == ("aborted\n", 0), done.stderr
+
+
 # -- the report --------------------------------------------------------------------------------------
 
 

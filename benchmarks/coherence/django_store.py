@@ -1,7 +1,7 @@
 """Ours through the Django integration, and what all contestants on Django share."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import django
@@ -131,8 +131,15 @@ class DjangoStore:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def transaction(self) -> AbstractContextManager[Any]:
-        return self._atomic()
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        outermost = not self._connection.in_atomic_block
+        with self._atomic():
+            yield
+            if outermost and self._connection.needs_rollback:
+                # A savepoint could not be rolled back, for the connection was cut just then; what made it roll back
+                # was caught above it. Django then rolls back the whole at the end, without a word to anybody.
+                raise self.aborted[0]("the transaction will be rolled back")
 
     def lock_groups(self, groups: Sequence[int]) -> None:
         with self._connection.cursor() as cursor:
