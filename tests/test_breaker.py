@@ -1,9 +1,6 @@
 """The circuit breaker that stands before each server."""
 
 import logging
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +9,7 @@ import pytest
 from cachecore.backends.breaker import Breaker
 from cachecore.errors import BackendTimeout, BackendUnavailable
 from cachecore.testing import ManualClock
+from tests.programs import run
 
 
 @pytest.fixture
@@ -159,7 +157,4 @@ def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent() -> None:
         thread.join()
         assert ended == 0
     """
-    # From Python 3.12 on it warns whoever forks while there are threads, which is what is tried here.
-    flags = ["-W", "error", "-W", "ignore::DeprecationWarning"]
-    done = subprocess.run([sys.executable, *flags, "-c", textwrap.dedent(script)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    run(script)

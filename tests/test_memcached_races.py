@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +23,7 @@ from cachecore.registry import make_backend
 from cachecore.testing import ManualClock
 from cachecore.testing.servers import Certificates, Fault, MemcachedServer, Proxy
 from tests.conftest import require
+from tests.programs import run
 
 MINE = b"mine----"
 KEYS = [f"races:{number}" for number in range(6)]
@@ -333,19 +331,6 @@ def test_a_backend_is_closed_while_it_connects(proxy: Proxy, awaited: bool) -> N
 
 
 # -- processes ----------------------------------------------------------------------------------------
-
-
-def run(script: str, *arguments: str) -> None:
-    """Run a program in a process of its own, which must end well and print nothing."""
-    done = subprocess.run(
-        # From Python 3.12 on it warns whoever forks while there are threads, which is what is tried here.
-        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_child_that_is_forked_while_a_thread_has_a_lock(memcached_server: MemcachedServer) -> None:

@@ -1,9 +1,6 @@
 """The Redis backend on one real server passes the conformance suite, however it is reached."""
 
-import os
-import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -18,6 +15,7 @@ from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
 from cachecore.testing.servers import Certificates, RedisServer
 from tests.conftest import PATIENT, require
+from tests.programs import run
 from tests.redis_fleets import PATIENCE, grow_older
 
 OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
@@ -163,7 +161,7 @@ async def test_databases_are_apart(redis_server: RedisServer) -> None:
 
 def test_without_hiredis(redis_server: RedisServer) -> None:
     """Where hiredis is not installed the reader in Python is used; asking for hiredis is then an error."""
-    script = textwrap.dedent("""
+    script = """
         import sys
         sys.modules["hiredis"] = None
         from cachecore.entries import Value
@@ -181,15 +179,8 @@ def test_without_hiredis(redis_server: RedisServer) -> None:
             assert "hiredis is not installed" in str(error)
         else:
             raise AssertionError
-    """)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, redis_server.url],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    """
+    run(script, redis_server.url)
 
 
 def test_a_hiredis_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

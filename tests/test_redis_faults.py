@@ -4,12 +4,8 @@ caller's answer, and at most one timeout."""
 import asyncio
 import gc
 import logging
-import os
 import re
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +27,7 @@ from cachecore.registry import make_backend
 from cachecore.testing import ManualClock
 from cachecore.testing.servers import Certificates, Fault, Proxy, RedisServer
 from tests.conftest import require
+from tests.programs import run
 from tests.redis_fleets import Connect, every_way
 from tests.test_redis import need
 
@@ -715,7 +712,7 @@ def connected(server: RedisServer, expected: int) -> int:
 
 def test_a_forked_child_has_connections_of_its_own(own_server: RedisServer) -> None:
     """A child process leaves its parent's connections alone, and both get their own answers."""
-    script = textwrap.dedent("""
+    script = """
         import os, sys
         from cachecore.entries import Value
         from cachecore.registry import make_backend
@@ -736,16 +733,8 @@ def test_a_forked_child_has_connections_of_its_own(own_server: RedisServer) -> N
         assert backend.get(["fork:0"]) == [Value(b"0", b"")]
         assert backend.topology.link() is mine
         backend.close()
-    """)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, own_server.url],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    """
+    run(script, own_server.url)
 
 
 def test_the_rights_that_a_user_needs(connect: Connect) -> None:

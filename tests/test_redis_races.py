@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import socket
-import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +21,7 @@ from cachecore.registry import make_backend
 from cachecore.testing import ManualClock
 from cachecore.testing.servers import Certificates, Fault, Proxy, RedisServer
 from tests.conftest import require
+from tests.programs import run
 from tests.redis_fleets import Connect, every_way
 
 MINE, YOURS = b"mine----", b"yours---"
@@ -288,20 +286,6 @@ def test_an_unknown_error_is_a_lost_connection(connect: Connect, redis_server: R
 
 
 # -- processes --------------------------------------------------------------------------------------
-
-
-def run(script: str, *arguments: str) -> None:
-    """Run a program in a process of its own, which must end well and print nothing."""
-    # From Python 3.12 on it warns whoever forks while there are threads, which is what some try here.
-    flags = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
-    done = subprocess.run(
-        [sys.executable, *flags, "-c", textwrap.dedent(script), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("awaited", [False, True])

@@ -1,0 +1,20 @@
+"""Tests that need a process of their own: to fork, to be killed, to end in whatever way."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def run(script: str, *arguments: str) -> None:
+    """Run a program in a process of its own, which must end well and print nothing on its standard error."""
+    # From Python 3.12 on it warns whoever forks while there are threads, which is what some try here.
+    flags = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", textwrap.dedent(script), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
