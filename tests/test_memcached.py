@@ -104,7 +104,7 @@ class TestAsyncClassic(OnMemcachedAwaited, AsyncBackendSuite):
 
 @pytest.fixture
 def backend(memcached_server: MemcachedServer) -> Any:
-    backend = make_backend(memcached_server.url)
+    backend = make_backend(memcached_server.url, PATIENT)
     backend.clear()
     yield backend
     backend.close()
@@ -170,7 +170,7 @@ def test_the_short_way_of_reading_agrees_with_the_long_one(
 
 def test_dialects_of_one_server_understand_each_other(memcached_server: MemcachedServer) -> None:
     """What one process writes by meta commands another, by classic ones, respects, and the other way round."""
-    both = [make_backend(memcached_server.url, {"dialect": name}) for name in ("meta", "classic")]
+    both = [make_backend(memcached_server.url, {"dialect": name, **PATIENT}) for name in ("meta", "classic")]
     for one, other in (both, both[::-1]):
         one.clear()
         assert other.get(["row"]) == [None]
@@ -192,8 +192,8 @@ def test_dialects_of_one_server_understand_each_other(memcached_server: Memcache
 
 def test_values_of_another_generation_are_no_hits_but_holds_are_respected(memcached_server: MemcachedServer) -> None:
     """Two processes with different generations never believe each other's values, and never fill under a hold."""
-    old = make_backend(memcached_server.url)
-    new = make_backend(f"{memcached_server.url}?generation=2")
+    old = make_backend(memcached_server.url, PATIENT)
+    new = make_backend(f"{memcached_server.url}?generation=2", PATIENT)
     old.clear()
     old.put([("row", VALUE, 3)], None)
     assert new.get(["row"]) == [None]
@@ -256,7 +256,7 @@ def remaining(server: MemcachedServer, key: bytes) -> int:
 )
 def test_any_time_to_live(memcached_server: MemcachedServer, dialect: str, ttl: float, least: int, most: int) -> None:
     """Beyond 30 days a time to live is a point in time to the server, and beyond what it can count it is for ever."""
-    backend = make_backend(memcached_server.url, {"dialect": dialect})
+    backend = make_backend(memcached_server.url, {"dialect": dialect, **PATIENT})
     backend.put([("row", VALUE, 3)], ttl)
     assert least <= remaining(memcached_server, b"row") <= most
     [grant] = backend.acquire(["another"], MINE, ttl) if ttl < 1e9 else [None]
@@ -293,7 +293,7 @@ def test_a_hold_ends_on_the_servers_clock(backend: MemcachedBackend) -> None:
 def test_the_server_is_asked_for_the_time_again(memcached_server: MemcachedServer) -> None:
     """Before it writes a deadline, a connection that has not heard the time for a minute asks for it."""
     offset = [0.0]
-    backend = MemcachedBackend(parsed(memcached_server.url, {}), clock=lambda: time.monotonic() + offset[0])
+    backend = MemcachedBackend(parsed(memcached_server.url, PATIENT), clock=lambda: time.monotonic() + offset[0])
     backend.clear()
     backend.hold(["row"], MINE, 15.0)
     before = backend.exchanges
@@ -311,11 +311,11 @@ def test_the_server_is_asked_for_the_time_again(memcached_server: MemcachedServe
 
 def test_a_hold_longer_than_its_item_may_live_is_refused(memcached_server: MemcachedServer) -> None:
     """The message names hold_lifetime, which a longer hold needs and an option gives."""
-    backend = make_backend(memcached_server.url)
+    backend = make_backend(memcached_server.url, PATIENT)
     with pytest.raises(BackendMisconfigured, match="hold_lifetime=60"):
         backend.hold(["row"], MINE, 56.0)
     backend.close()
-    backend = make_backend(f"{memcached_server.url}?hold_lifetime=120")
+    backend = make_backend(f"{memcached_server.url}?hold_lifetime=120", PATIENT)
     backend.hold(["row"], MINE, 56.0)
     backend.release(["row"], MINE)
     backend.close()

@@ -21,7 +21,7 @@ from cachecore.entries import Hold, Value
 from cachecore.errors import BackendMisconfigured
 from cachecore.registry import make_backend
 from cachecore.testing.servers import Fault, MemcachedServer, Proxy
-from tests.conftest import require
+from tests.conftest import PATIENT, require
 
 MINE, YOURS = b"mine----", b"yours---"
 OLD, NEW = Value(b"old", b"stamp"), Value(b"new", b"stamp")
@@ -40,7 +40,7 @@ def made() -> Iterator[Callable[..., MemcachedBackend]]:
     with ExitStack() as stack:
 
         def make(url: str, **options: Any) -> MemcachedBackend:
-            backend: MemcachedBackend = make_backend(url, options)
+            backend: MemcachedBackend = make_backend(url, {**PATIENT, **options})
             stack.callback(backend.close)
             return backend
 
@@ -52,7 +52,7 @@ class Skewed:
 
     def __init__(self, url: str) -> None:
         self.ahead = 0.0
-        self.backend = MemcachedBackend(parsed(url, {}), clock=lambda: time.monotonic() + self.ahead)
+        self.backend = MemcachedBackend(parsed(url, PATIENT), clock=lambda: time.monotonic() + self.ahead)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def three() -> Iterator[list[MemcachedServer]]:
 
 @pytest.fixture
 def fleet(three: list[MemcachedServer]) -> Iterator[MemcachedBackend]:
-    backend = make_backend(url_of(three))
+    backend = make_backend(url_of(three), PATIENT)
     backend.clear()
     yield backend
     backend.close()
@@ -181,8 +181,8 @@ def test_the_keys_of_a_dead_server_move_to_nobody(pair: list[MemcachedServer]) -
 
 async def test_a_dead_server_keeps_nobody_from_finishing_with_the_others(pair: list[MemcachedServer]) -> None:
     """A COMPLETE that fails for one server has been done at the other, blocking and awaited."""
-    backend = make_backend(url_of(pair))
-    awaited = make_backend(url_of(pair), awaited=True)
+    backend = make_backend(url_of(pair), PATIENT)
+    awaited = make_backend(url_of(pair), PATIENT, awaited=True)
     backend.hold(KEYS, MINE, 15.0)
     await awaited.hold(KEYS, YOURS, 15.0)
     pair[0].kill()
@@ -218,7 +218,7 @@ class Process:
     """A process with its own settings, which reads and writes one row through the cache."""
 
     def __init__(self, servers: Sequence[MemcachedServer], database: dict[str, bytes], **options: str) -> None:
-        self.backend: MemcachedBackend = make_backend(url_of(servers), options)
+        self.backend: MemcachedBackend = make_backend(url_of(servers), {**PATIENT, **options})
         self.database = database
 
     def read(self, key: str) -> bytes:
