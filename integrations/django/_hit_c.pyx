@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The compiled twin of _hit_py, which says what everything means."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.object cimport PyObject
@@ -50,6 +51,7 @@ cdef inline object meant(value, kind, tuple remote):
     return value if type(value) is kind else None
 
 
+@cython.final
 cdef class _Plans:
     """See _hit_py._Plans."""
 
@@ -100,6 +102,7 @@ cdef class _Plans:
         return plan
 
 
+@cython.final
 cdef class HitPath:
     """See _hit_py.HitPath."""
 
@@ -175,14 +178,28 @@ cdef class HitPath:
     def hit(self, dict query not None, /):
         """See _hit_py.HitPath.hit."""
         cdef tuple plan
-        cdef list values = []
+        cdef list values
+        cdef Py_ssize_t place = 0
+        cdef PyObject* name
+        cdef PyObject* only
         if self.dirty.any and self.writes_here():
             return None
-        plan = self.plans.asked(query, values)
-        if plan is None:
-            return None
-        maker = plan[KEY]
-        key = maker(values[0]) if len(values) == 1 else maker(*values)
+        if PyDict_Size(query) == 1:  # most are: without a list of their values
+            PyDict_Next(query, &place, &name, &only)
+            value = <object>only
+            plan = self.plans.plan(<object>name)
+            if plan is None:
+                return None
+            value = meant(value, (<tuple>plan[KINDS])[0], (<tuple>plan[REMOTES])[0])
+            if value is None:
+                return None
+            key = plan[KEY](value)
+        else:
+            values = []
+            plan = self.plans.asked(query, values)
+            if plan is None:
+                return None
+            key = plan[KEY](*values)
         positions = plan[POSITIONS]
         row = self.payload(key) if positions is None else self.pointed_payload(key, positions)
         if row is None:
@@ -190,6 +207,7 @@ cdef class HitPath:
         return self.instance(row, self.alias, picked(row, self.tracked))
 
 
+@cython.final
 cdef class SharedPath:
     """See _hit_py.SharedPath."""
 
