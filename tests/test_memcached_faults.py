@@ -465,6 +465,15 @@ def connections(server: MemcachedServer) -> int:
     return int(server.stats()["curr_connections"])
 
 
+def settled_connections(server: MemcachedServer) -> int:
+    """The same when it no longer changes: a server counts them, and forgets them, when its threads come to it."""
+    counts = [connections(server)]
+    while len(counts) < 10 or len(set(counts[-10:])) > 1:
+        time.sleep(0.005)
+        counts.append(connections(server))
+    return counts[-1]
+
+
 def eventually(server: MemcachedServer, count: int) -> bool:
     # A server counts connections when its threads come to it.
     return _within(lambda: connections(server) == count)
@@ -480,7 +489,7 @@ def _within(done: Callable[[], bool]) -> bool:
 
 def test_connections_end_with_their_threads(server: MemcachedServer) -> None:
     """Each thread has one connection, which is closed when the thread ends or the backend is closed."""
-    without = connections(server)
+    without = settled_connections(server)
     backend = make_backend(server.url)
     barrier, barrier_of_two = threading.Barrier(5), threading.Barrier(2)
 
@@ -551,7 +560,7 @@ async def test_a_cancelled_call_leaves_no_answer_behind(proxy: Proxy) -> None:
 
 async def test_the_pool_is_bounded_and_waits(server: MemcachedServer) -> None:
     """A hundred calls at once share two connections, and all are answered."""
-    without = connections(server)
+    without = settled_connections(server)
     backend = make_backend(server.url, {"max_connections": 2}, awaited=True)
     await backend.put([(f"row:{number}", Value(b"%d" % number), 3) for number in range(100)], None)
     found = await asyncio.gather(*(backend.get([f"row:{number}"]) for number in range(100)))
@@ -563,7 +572,7 @@ async def test_the_pool_is_bounded_and_waits(server: MemcachedServer) -> None:
 
 def test_one_backend_in_several_loops(server: MemcachedServer) -> None:
     """Event loops one after another use one backend, though none of them closes it, and no connection is left."""
-    without = connections(server)
+    without = settled_connections(server)
     backend = make_backend(server.url, awaited=True)
 
     async def work(backend: AsyncMemcachedBackend) -> list[Entry | None]:
