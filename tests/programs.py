@@ -5,6 +5,29 @@ import subprocess
 import sys
 import textwrap
 
+NEVER_CLOSES = """
+import asyncio, sys, threading
+from cachecore.registry import make_backend
+
+backend = make_backend(sys.argv[1], awaited=sys.argv[2] == "True")
+ready = threading.Event()
+
+def use():
+    while True:
+        backend.get(["races:end"])
+        ready.set()
+
+if sys.argv[2] == "True":
+    async def main():
+        await asyncio.gather(*(backend.get(["races:end"]) for _ in range(5)))
+    asyncio.run(main())
+else:
+    backend.get(["races:end"])
+    threading.Thread(target=use, daemon=True).start()
+    ready.wait()
+"""
+"""Uses the backend at a location, awaited or not (True or False), and ends without closing it."""
+
 
 def run(script: str, *arguments: str) -> None:
     """Run a program in a process of its own, which must end well and print nothing on its standard error."""

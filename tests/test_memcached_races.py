@@ -23,7 +23,7 @@ from cachecore.registry import make_backend
 from cachecore.testing import ManualClock
 from cachecore.testing.servers import Certificates, Fault, MemcachedServer, Proxy
 from tests.conftest import require
-from tests.programs import run
+from tests.programs import NEVER_CLOSES, run
 
 MINE = b"mine----"
 KEYS = [f"races:{number}" for number in range(6)]
@@ -425,28 +425,4 @@ def test_a_child_that_is_forked_in_an_exchange_does_not_read_on(memcached_server
 @pytest.mark.parametrize("awaited", [False, True])
 def test_a_process_may_end_without_closing(memcached_server: MemcachedServer, awaited: bool) -> None:
     """A process that never closes its backend, and has daemon threads that use it, ends without a word."""
-    run(
-        """
-        import asyncio, sys, threading
-        from cachecore.registry import make_backend
-
-        backend = make_backend(sys.argv[1], awaited=sys.argv[2] == "True")
-        ready = threading.Event()
-
-        def use():
-            while True:
-                backend.get(["races:end"])
-                ready.set()
-
-        if sys.argv[2] == "True":
-            async def main():
-                await asyncio.gather(*(backend.get(["races:end"]) for _ in range(5)))
-            asyncio.run(main())
-        else:
-            backend.get(["races:end"])
-            threading.Thread(target=use, daemon=True).start()
-            ready.wait()
-        """,
-        memcached_server.url,
-        str(awaited),
-    )
+    run(NEVER_CLOSES, memcached_server.url, str(awaited))

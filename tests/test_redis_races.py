@@ -21,7 +21,7 @@ from cachecore.registry import make_backend
 from cachecore.testing import ManualClock
 from cachecore.testing.servers import Certificates, Fault, Proxy, RedisServer
 from tests.conftest import require
-from tests.programs import run
+from tests.programs import NEVER_CLOSES, run
 from tests.redis_fleets import Connect, every_way
 
 MINE, YOURS = b"mine----", b"yours---"
@@ -297,31 +297,7 @@ def test_an_unknown_error_is_a_lost_connection(connect: Connect, redis_server: R
 @pytest.mark.parametrize("awaited", [False, True])
 def test_a_process_may_end_without_closing(redis_server: RedisServer, awaited: bool) -> None:
     """A process that never closes its backend, and has daemon threads that use it, ends without a word."""
-    run(
-        """
-        import asyncio, sys, threading
-        from cachecore.registry import make_backend
-
-        backend = make_backend(sys.argv[1], awaited=sys.argv[2] == "True")
-        ready = threading.Event()
-
-        def use():
-            while True:
-                backend.get(["races:end"])
-                ready.set()
-
-        if sys.argv[2] == "True":
-            async def main():
-                await asyncio.gather(*(backend.get(["races:end"]) for _ in range(5)))
-            asyncio.run(main())
-        else:
-            backend.get(["races:end"])
-            threading.Thread(target=use, daemon=True).start()
-            ready.wait()
-        """,
-        redis_server.url,
-        str(awaited),
-    )
+    run(NEVER_CLOSES, redis_server.url, str(awaited))
 
 
 def test_a_child_that_is_forked_while_a_thread_has_a_lock(redis_server: RedisServer) -> None:

@@ -11,19 +11,18 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cachecore.backends.breaker import Breaker
 from cachecore.backends.forks import at_fork
+from cachecore.backends.memcached.any_server import AnyServer
 from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.link import Link
-from cachecore.backends.memcached.lives import Lives
 from cachecore.backends.memcached.replies import Reply
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.backends.memcached.trouble import casts_doubt, opens_the_breaker
 from cachecore.errors import BackendError, BackendUnavailable
 
 
-class Server:
-    """One server. ``exchanges`` counts round trips, greetings aside; ``clock`` gives seconds that never go back."""
+class Server(AnyServer):
+    """One server, for blocking callers."""
 
     def __init__(
         self,
@@ -32,13 +31,7 @@ class Server:
         context: ssl.SSLContext | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.address = address
-        self.exchanges = 0
-        self.breaker = Breaker(f"memcached at {address}", settings.breaker_window, clock)
-        self.lives = Lives()
-        self._settings = settings
-        self._context = context
-        self._clock = clock
+        super().__init__(address, settings, context, clock)
         self._closed = False
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
         self._begin_anew()
