@@ -15,7 +15,7 @@ class AnyServer:
         self, address: Address, settings: Settings, context: ssl.SSLContext | None, clock: Callable[[], float]
     ) -> None:
         self.address = address
-        self.exchanges = 0
+        self.exchanges: int = 0
         self.breaker = Breaker(f"memcached at {address}", settings.breaker_window, clock)
         self.lives = Lives()
         self._settings = settings
