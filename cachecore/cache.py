@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 from cachecore.coherence import invalidate
+from cachecore.derived import Derived, ListDeclarations
 from cachecore.drive import AsyncDriver, Driver, Source, asleep, awaited, is_async
 from cachecore.entity import Columns, Entity
 from cachecore.errors import BackendError, ClosedError, ConfigurationError, InvalidKey
@@ -42,6 +43,16 @@ def _backend_at(location: object, options: Mapping[str, Any] | None, awaited: bo
     if options:
         raise ConfigurationError(f"options={options!r} belong to a URL or dotted path, not to a backend already made")
     return location
+
+
+def _outdated(
+    records: Records | AsyncRecords, identities: Iterable[Hashable], gained: Iterable[Mapping[str, Any]] | None
+) -> list[str]:
+    """The keys to invalidate for these rows and for what was gained."""
+    keys = dict.fromkeys(records.keys_for(identities))
+    for values in gained or ():
+        keys.update(dict.fromkeys(records.gained(values)))
+    return list(keys) if keys or gained is not None else [records.entity.epoch_key]
 
 
 class _CacheBase:
@@ -168,23 +179,31 @@ class Cache(_CacheBase):
         *,
         identity: str | Sequence[str] = "id",
         lookups: Sequence[str | Sequence[str]] = (),
+        lists: ListDeclarations = (),
+        missing: bool | Sequence[str | Sequence[str]] = False,
         ttl: Ttl = None,
         version: int | str | None = None,
         alias: str = "default",
         policy: Policy | None = None,
         load: RowLoader | None = None,
         query: Callable[[dict[str, Any]], Sequence[object] | None] | None = None,
+        query_list: Callable[[dict[str, Any]], Iterable[Sequence[object]]] | None = None,
     ) -> Records:
         """Declare a cached record type and return the access to its rows; see `Entity` for the arguments.
 
+        lists, missing: what is to be known besides rows; see `Derived`. Every write must then tell what rows gain, by
+            `UnitOfWork.gain`.
         ttl: seconds or timedelta that rows live, ``math.inf`` until evicted; None means the policy's, or the cache's.
         policy: for this entity; None means the cache's.
         load: a list of identities to their rows, in any order; may be given per call instead.
         query: a dict of columns and values, one of the lookups, to the row or None; may be given per call instead.
+        query_list: such a dict, of one of the lists, to all its rows, in any order; may be given per call instead.
         Raises ConfigurationError for a column that does not exist or cannot be stored.
         """
         entity = self._entity(name, columns, identity, lookups, ttl, version, alias, policy)
-        records = Records(entity, self._driver, self.hooks, self.statistics, load, query)
+        records = Records(
+            entity, self._driver, self.hooks, self.statistics, load, query, Derived(entity, lists, missing), query_list
+        )
         self._records.add(records)
         return records
 
@@ -206,13 +225,19 @@ class Cache(_CacheBase):
         if noted:
             self._driver.run(invalidate("", noted, new_token()))
 
-    def invalidate(self, records: Records, *identities: Hashable) -> None:
-        """Outdate rows that something outside a unit of work has changed and committed; none given: all rows.
+    def invalidate(
+        self, records: Records, *identities: Hashable, gained: Iterable[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Outdate rows that something outside a unit of work has changed and committed; none given: everything.
+
+        gained: the column values of rows that were inserted or moved, so that the lists and missing entries to which
+            they now belong are outdated too; without them only the rows are.
 
         Raises BackendError: the rows may then still be served until their TTL ends.
         """
-        keys = list(records.keys_for(identities)) if identities else [records.entity.epoch_key]
-        self._driver.run(invalidate(records.entity.name, keys, new_token()))
+        keys = _outdated(records, identities, gained)
+        if keys:
+            self._driver.run(invalidate(records.entity.name, keys, new_token()))
 
     # -- plain values ------------------------------------------------------------------------------
 
@@ -332,16 +357,21 @@ class AsyncCache(_CacheBase):
         *,
         identity: str | Sequence[str] = "id",
         lookups: Sequence[str | Sequence[str]] = (),
+        lists: ListDeclarations = (),
+        missing: bool | Sequence[str | Sequence[str]] = False,
         ttl: Ttl = None,
         version: int | str | None = None,
         alias: str = "default",
         policy: Policy | None = None,
         load: Callable[[Sequence[Any]], Any] | None = None,
         query: Callable[[dict[str, Any]], Any] | None = None,
+        query_list: Callable[[dict[str, Any]], Any] | None = None,
     ) -> AsyncRecords:
         """Declare a cached record type and return the access to its rows. See `Cache.entity`."""
         entity = self._entity(name, columns, identity, lookups, ttl, version, alias, policy)
-        records = AsyncRecords(entity, self._driver, self.hooks, self.statistics, load, query)
+        records = AsyncRecords(
+            entity, self._driver, self.hooks, self.statistics, load, query, Derived(entity, lists, missing), query_list
+        )
         self._records.add(records)
         return records
 
@@ -356,10 +386,13 @@ class AsyncCache(_CacheBase):
         if noted:
             await self._driver.run(invalidate("", noted, new_token()))
 
-    async def invalidate(self, records: AsyncRecords, *identities: Hashable) -> None:
-        """Outdate rows that something else has changed and committed; none given: all rows. Raises BackendError."""
-        keys = list(records.keys_for(identities)) if identities else [records.entity.epoch_key]
-        await self._driver.run(invalidate(records.entity.name, keys, new_token()))
+    async def invalidate(
+        self, records: AsyncRecords, *identities: Hashable, gained: Iterable[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Outdate rows that something else has changed and committed; none given: all. See `Cache.invalidate`."""
+        keys = _outdated(records, identities, gained)
+        if keys:
+            await self._driver.run(invalidate(records.entity.name, keys, new_token()))
 
     # -- plain values ------------------------------------------------------------------------------
 

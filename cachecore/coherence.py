@@ -18,7 +18,8 @@ PREPARE finds it gone; one who is granted a lease after COMPLETE starts its stat
 *Epoch.* Each entity has one more coherent key, whose "row" is a random number. Every value is stamped with the epoch
 read before its database read, so a bulk write holds this one key and outdates all rows at once.
 
-Lookups by other columns than the identity are built on this, in `cachecore.lookups`.
+Built on this: lookups by other columns than the identity (`cachecore.lookups`), complete lists (`cachecore.lists`) and
+entries that say that a lookup has no row (`cachecore.absences`). The latter two are fetched like rows, with other keys.
 
 Failures of the backend are thrown into the flow, so what they mean is written here and once: a read goes to the
 database; a write follows the policy; a COMPLETE that fails leaves the hold to expire, which is safe.
@@ -83,6 +84,14 @@ class Subject(msgspec.Struct, frozen=True):
 
 Seen = Sequence[Entry | Grant | None] | BackendError
 """The reply to an Acquire, or its failure."""
+Reader = Callable[[Sequence[Any]], Generator[Operation, Any, Mapping[Any, Row]]]
+"""How what is missing is read from the database: a flow from identities to a mapping from identity to row."""
+
+
+def load_rows(identities: Sequence[Any]) -> Generator[Operation, Any, Mapping[Any, Row]]:
+    """The rows of these identities, by one Load."""
+    loaded: Mapping[Any, Row] = yield Load(identities)
+    return loaded
 
 
 class _Reading(msgspec.Struct):
@@ -110,13 +119,17 @@ def fetch(
     may_fill: bool = True,
     written: Callable[[str], bool] = nothing_written,
     seen: Seen | None = None,
+    read: Reader = load_rows,
 ) -> Generator[Operation, Any, dict[str, Row]]:
     """The rows under ``keys`` (key -> identity), from the cache or by one Load; a key without a row is absent.
 
     ``token`` is random and this call's own. ``may_fill`` is False where a statement could see an old snapshot or
     uncommitted data. ``written`` tells which keys this transaction has written: those are read from the database.
     ``seen`` is the reply to the flow's first Acquire, the epoch's before those of all ``keys``, where the caller has
-    made it outside; then ``may_fill`` is True and nothing is written.
+    made it outside; then ``may_fill`` is True and nothing is written. ``read`` is called at most once; what it does not
+    bring is absent, and nothing is filled for it.
+
+    Two fetches of one flow take two tokens: each may begin an epoch, whose value is made of the token.
     """
     reading = _Reading(keys, {}, {}, {}, None)
     all_written = subject.epoch_key is not None and written(subject.epoch_key)
@@ -134,7 +147,7 @@ def fetch(
         yield Note(Hit(subject.name, list(reading.rows)))
     if reading.missing:
         yield Note(Miss(subject.name, reading.missing))
-        yield from _load(subject, reading)
+        yield from _load(subject, reading, read)
     return reading.rows
 
 
@@ -253,10 +266,10 @@ def _believe(subject: Subject, reading: _Reading, key: str, entry: Value | Unusa
     return None
 
 
-def _load(subject: Subject, reading: _Reading) -> Generator[Operation, Any, None]:
+def _load(subject: Subject, reading: _Reading, read: Reader) -> Generator[Operation, Any, None]:
     """Read what is missing from the database, fill what may be filled, and give the other leases back."""
     try:
-        loaded: Mapping[Hashable, Row] = yield Load([reading.keys[key] for key in reading.missing])
+        loaded = yield from read([reading.keys[key] for key in reading.missing])
     except Exception:
         yield from _settle(subject, [], list(reading.grants.items()))
         raise

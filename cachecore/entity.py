@@ -1,6 +1,7 @@
 """A cached record type: what it is called, which columns it has, and by what it can be asked for."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -52,11 +53,10 @@ class Entity:
         self._check()
         self._kinds: Mapping[str, Any] = {one.name: one.type for one in self.codec.columns if one.kind == "scalar"}
         qualified = f"{name}@{alias}"
+        self._maker = partial(KeyMaker, namespace, qualified, secret=secret)
         self.key = IdentityMaker(namespace, qualified, secret=secret)
         """Identity to the coherent key of its row."""
-        self.lookup_key: Mapping[tuple[str, ...], KeyMaker] = {
-            lookup: KeyMaker(namespace, qualified, lookup, secret=secret) for lookup in self.lookups
-        }
+        self.lookup_key: Mapping[tuple[str, ...], KeyMaker] = {lookup: self._maker(lookup) for lookup in self.lookups}
         """Lookup to the maker of its pointers' keys, which takes the values in that order."""
         # No column can have this name, so that no pointer can have this key.
         self.epoch_key = make_key(namespace, qualified, {"#epoch": True}, secret=secret)
@@ -73,6 +73,11 @@ class Entity:
                     raise ConfigurationError(f"{self.name}: no column {name!r} can be looked up; there are {known}")
                 if self.codec.columns[self.position[name]].kind == "json":
                     raise ConfigurationError(f"{self.name}: column {name!r} is JSON, by which no row can be looked up")
+
+    def key_maker(self, kind: str, names: Sequence[str]) -> KeyMaker:
+        """The maker of keys of something else that values of these columns tell apart; ``kind`` says what."""
+        # No column that can be looked up has a # in its name, so that no pointer can have these keys.
+        return self._maker([f"#{kind}:{name}" for name in names])
 
     def typed(self, names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
         """The values as precisely the types of their columns; raises UncacheableLookup for values of other types.

@@ -15,12 +15,15 @@ MissReason = Literal[
     "absent", "leased", "held", "epoch", "schema", "corrupt", "identity", "format", "backend", "written"
 ]
 """Why a read went to the database: nothing stored; another reader is loading it; a writer is in flight; a bulk write
-outdated it; stored by code with other columns; not an entry; another row; an entry of another format version; the
-backend failed; this transaction wrote it."""
+outdated it; stored by code with other columns; not an entry; another row, or a list with rows that have left it; an
+entry of another format version; the backend failed; this transaction wrote it."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """The root of all events. ``entity`` is the entity's name, or "" for plain values."""
+    """The root of all events. ``entity`` is the entity's name, or "" for plain values.
+
+    What is said of rows is said of lists and of entries that no row exists, too: each is one key.
+    """
 
     entity: str
 
@@ -45,7 +48,7 @@ class Filled(Event, frozen=True):
 
 class FillRefused(Event, frozen=True):
     """Rows were not stored: the lease was gone, the server had no room (they are too large, or it is full), or they
-    have no stored form (``reason``)."""
+    have no stored form, such as a list that is too long (``reason``)."""
 
     keys: Sequence[str]
     reason: Literal["lease", "room", "uncacheable"]

@@ -8,7 +8,7 @@ wrong pointer therefore costs one query and never gives a wrong row, needs no ho
 process.
 
 The row that a Query brings is not stored under its identity: no lease was held on it while it was read. What a row
-cannot verify, that none exists or that a list is complete, is not claimed here.
+cannot verify is not claimed here; that none exists may be known from an entry of its own (`cachecore.absences`).
 """
 
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from cachecore.absences import Absence, Asked, ask_many_unless_missing, ask_unless_missing, is_missing
 from cachecore.coherence import Row, Seen, Subject, fetch, nothing_written
 from cachecore.entries import Entry, Value
 from cachecore.errors import BackendError, CorruptEntry, UnsupportedValue
-from cachecore.events import Failure, FillRefused
+from cachecore.events import Failure, FillRefused, Hit
 from cachecore.operations import Forget, Get, Note, Operation, Put, Query, QueryMany
 
 
@@ -44,6 +45,8 @@ class Lookup(msgspec.Struct, frozen=True):
     dump: Callable[[Claim], tuple[object, int]]
     load: Callable[[Any], Claim]
     """Claim to (payload, weight in bytes) and back; ``load`` raises CorruptEntry."""
+    absence: Absence | None = None
+    """Where it may stand that there is no row; None: that is not remembered."""
 
 
 def find(
@@ -62,14 +65,21 @@ def find(
     a Query is never stored under its identity: no lease was held on it while it was read.
     """
     if claim is None:
-        claim = yield from _pointer(subject, lookup)
+        claims, missing = yield from _pointers(subject, [lookup], written)
+        if missing:
+            return None, None
+        claim = claims.get(lookup.key)
     if claim is not None:
         key = lookup.key_of(claim.identity)
         rows = yield from fetch(subject, {key: claim.identity}, token, may_fill=may_fill, written=written, seen=seen)
         row = rows.get(key)
         if row is not None and lookup.spelling_of(row) == claim.spelling:
             return row, claim
-    found: tuple[Hashable, Row] | None = yield Query(lookup.values)
+    found: tuple[Hashable, Row] | None
+    if lookup.absence is None:
+        found = yield Query(lookup.values)
+    else:
+        found = yield from ask_unless_missing(lookup.absence, lookup.values, may_fill=may_fill, written=written)
     if found is None:
         if claim is not None:
             yield from _attempt(subject, "forget", Forget([lookup.key]))
@@ -81,10 +91,30 @@ def find(
     return row, fresh
 
 
-def _pointer(subject: Subject, lookup: Lookup) -> Generator[Operation, Any, Claim | None]:
-    """The claim in the cache, if there is one this code can read."""
-    replies: list[Entry | None] | None = yield from _attempt(subject, "get", Get([lookup.key]))
-    return _read_claim(subject, lookup, replies[0]) if replies else None
+def _pointers(
+    subject: Subject, lookups: Sequence[Lookup], written: Callable[[str], bool]
+) -> Generator[Operation, Any, tuple[dict[str, Claim], list[str]]]:
+    """(claims in the cache that this code can read, those known to have no row), by pointer key, in one round trip."""
+    absences = {lookup.key: lookup.absence for lookup in lookups if lookup.absence is not None}
+    epoch_keys = [] if subject.epoch_key is None or not absences else [subject.epoch_key]
+    pointer_keys = [lookup.key for lookup in lookups]
+    keys = [*pointer_keys, *epoch_keys, *(absence.key for absence in absences.values())]
+    replies: list[Entry | None] | None = yield from _attempt(subject, "get", Get(keys))
+    if replies is None:
+        return {}, []
+    entries = dict(zip(keys, replies, strict=True))
+    claims = {lookup.key: _read_claim(subject, lookup, entries[lookup.key]) for lookup in lookups}
+    epoch = entries.get(epoch_keys[0]) if epoch_keys else None
+    missing: list[str] = []
+    for lookup in lookups:
+        absence = absences.get(lookup.key)
+        if absence is None or claims[lookup.key] is not None or any(map(written, [*epoch_keys, absence.key])):
+            continue
+        if is_missing(absence, lookup.values, epoch, entries[absence.key]):
+            missing.append(lookup.key)
+    if missing:
+        yield Note(Hit(subject.name, [absences[key].key for key in missing]))
+    return {key: claim for key, claim in claims.items() if claim is not None}, missing
 
 
 def _read_claim(subject: Subject, lookup: Lookup, entry: Entry | None) -> Claim | None:
@@ -123,13 +153,11 @@ def find_many(
     """
     asked = {lookup.key: lookup for lookup in lookups}
     known = {key: claims[key] for key in asked if key in claims}
-    unknown = [key for key in asked if key not in known]
+    unknown = [lookup for key, lookup in asked.items() if key not in known]
+    missing: list[str] = []
     if unknown:
-        pointers: list[Entry | None] | None = yield from _attempt(subject, "get", Get(unknown))
-        for key, entry in zip(unknown, pointers or (), strict=False):
-            claim = _read_claim(subject, asked[key], entry)
-            if claim is not None:
-                known[key] = claim
+        learned_claims, missing = yield from _pointers(subject, unknown, written)
+        known.update(learned_claims)
     rows: dict[str, Row] = {}
     if known:
         row_keys = {key: asked[key].key_of(claim.identity) for key, claim in known.items()}
@@ -139,10 +167,10 @@ def find_many(
             row = found.get(row_keys[key])
             if row is not None and asked[key].spelling_of(row) == claim.spelling:
                 rows[key] = row
-    open_keys = [key for key in asked if key not in rows]
+    open_keys = [key for key in asked if key not in rows and key not in missing]
     if not open_keys:
         return rows, known
-    learned = yield from _query_many([asked[key] for key in open_keys])
+    learned = yield from _ask_many([asked[key] for key in open_keys], may_fill, written)
     rows.update((key, row) for key, (_, row) in learned.items())
     fresh = {key: Claim(identity, asked[key].spelling_of(row)) for key, (identity, row) in learned.items()}
     old = [key for key in open_keys if key in known and key not in fresh]
@@ -150,6 +178,23 @@ def find_many(
         yield from _attempt(subject, "forget", Forget(old))
     yield from _point(subject, [(asked[key], claim) for key, claim in fresh.items() if known.get(key) != claim])
     return rows, {**{key: claim for key, claim in known.items() if key in rows}, **fresh}
+
+
+def _ask_many(
+    lookups: Sequence[Lookup], may_fill: bool, written: Callable[[str], bool]
+) -> Generator[Operation, Any, dict[str, tuple[Hashable, Row]]]:
+    """Pointer key to (identity, row), from the database but for lookups known to have no row."""
+    by_values = {lookup.values: lookup for lookup in lookups}
+    absences = {values: lookup.absence for values, lookup in by_values.items() if lookup.absence is not None}
+    if not absences:
+        return (yield from _query_many(lookups))
+
+    def ask(wanted: Sequence[Asked]) -> Generator[Operation, Any, dict[Asked, tuple[Any, Row]]]:
+        found = yield from _query_many([by_values[values] for values in wanted])
+        return {values: found[by_values[values].key] for values in wanted if by_values[values].key in found}
+
+    learned = yield from ask_many_unless_missing(absences, ask, may_fill=may_fill, written=written)
+    return {by_values[values].key: found for values, found in learned.items()}
 
 
 def _query_many(lookups: Sequence[Lookup]) -> Generator[Operation, Any, dict[str, tuple[Hashable, Row]]]:

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict
 
+from cachecore.absences import Absence
 from cachecore.claims import NotRemembered, Remembered, dump_claim, freeze_claim, load_claim, thaw_claim
 from cachecore.coherence import Seen, Subject, fetch, nothing_written
+from cachecore.derived import Derived
+from cachecore.derived_entries import absence_entries
 from cachecore.drive import Flow
 from cachecore.entity import Entity, Row
 from cachecore.entries import Value
@@ -31,8 +34,11 @@ class RecordAccess:
         statistics: Statistics,
         load: Callable[..., Any] | None,
         query: Callable[..., Any] | None,
+        derived: Derived | None = None,
     ) -> None:
         self.entity = entity
+        self.derived = derived or Derived(entity)
+        """Its lists and missing entries."""
         self.hooks = hooks
         self.statistics = statistics
         self._load = load
@@ -52,6 +58,10 @@ class RecordAccess:
         """A local backend's read; None where every read is a round trip."""
         self._dump_claim = freeze_claim if keeps_objects else dump_claim
         self._load_claim = thaw_claim if keeps_objects else load_claim
+        self._absent = {
+            lookup: absence_entries(entity, self.subject, lookup, keeps_objects=keeps_objects)
+            for lookup in self.derived.missing_key
+        }
         self.claims = NotRemembered() if keeps_objects else Remembered()
         """What this process remembers of lookups."""
         self._positions = {lookup: [entity.position[name] for name in lookup] for lookup in entity.lookups}
@@ -205,7 +215,18 @@ class RecordAccess:
             spelling_of=lambda row: self.entity.values_of(row, lookup),
             dump=partial(self._dump_claim, typed),
             load=partial(self._claimed, lookup, typed),
+            absence=self._absence(lookup, typed) if self._absent else None,
         )
+
+    def _absence(self, lookup: tuple[str, ...], typed: tuple[Any, ...]) -> Absence | None:
+        subject = self._absent.get(lookup)
+        if subject is None:
+            return None
+        return Absence(key=self.derived.missing_key[lookup](*typed), token=new_token(), subject=subject)
+
+    def gained(self, values: Mapping[str, Any]) -> list[str]:
+        """The keys of lists and missing entries to be held by who gives a row these values; see `Derived.gained`."""
+        return self.derived.gained(values)
 
     def _claimed(self, lookup: tuple[str, ...], asked: tuple[object, ...], payload: object) -> Claim:
         """A stored claim that can be true: whoever wrote it, its values have the types of their columns, and keys."""
@@ -247,13 +268,13 @@ class RecordAccess:
 
     def loader(self, load: Callable[..., Any] | None) -> Callable[..., Any]:
         """The loader to use: the call's own or the entity's."""
-        return _given(load or self._load, self.entity, "load")
+        return given(load or self._load, self.entity, "load")
 
     def querier(self, names: Sequence[str], query: Callable[..., Any] | None) -> Callable[..., Any]:
         """The querier to use: the call's own, or the entity's, which is told the columns too."""
         if query is not None:
             return query
-        ask = _given(self._query, self.entity, "query")
+        ask = given(self._query, self.entity, "query")
 
         def asking(values: Row) -> Any:
             return ask(dict(zip(names, values, strict=True)))
@@ -271,7 +292,8 @@ def _closed(key: str) -> object:
     raise ClosedError("this cache has been closed")
 
 
-def _given(function: Callable[..., Any] | None, entity: Entity, name: str) -> Callable[..., Any]:
+def given(function: Callable[..., Any] | None, entity: Entity, name: str) -> Callable[..., Any]:
+    """The entity's function of this name; raises UncacheableLookup if it has none."""
     if function is None:
         raise UncacheableLookup(f"{entity.name} has no {name}: pass {name}= here or to Cache.entity")
     return function

@@ -4,16 +4,18 @@ Rows are tuples in the order of the entity's columns. A loader is asked for the 
 them in any order; identities without a row are left out.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cachecore.coherence import Seen, fetch
+from cachecore.derived import Derived
 from cachecore.drive import AsyncDriver, Driver, Source, awaited
 from cachecore.entity import Entity, Row
 from cachecore.errors import BackendError
 from cachecore.events import Hooks
+from cachecore.list_access import AsyncLists, Lists
 from cachecore.lookups import Claim, find_many
-from cachecore.record_access import RecordAccess, reading
+from cachecore.record_access import reading
 from cachecore.statistics import Statistics
 from cachecore.unit import Unit, new_token
 
@@ -25,7 +27,7 @@ RowQuery = Callable[[tuple[Any, ...]], Sequence[object] | None]
 """Reads the row of one known lookup, whose values it is given in the order of the declaration."""
 
 
-class Records(RecordAccess):
+class Records(Lists):
     """The rows of one entity, sync. Made by ``Cache.entity``.
 
     ``unit`` is the unit of work of the transaction in which a call runs; what it has written comes from the database.
@@ -33,8 +35,18 @@ class Records(RecordAccess):
     uncommitted data.
     """
 
-    def __init__(self, entity: Entity, driver: Driver, hooks: Hooks, statistics: Statistics, load: Any, query: Any):
-        super().__init__(entity, driver.backend, hooks, statistics, load, query)
+    def __init__(
+        self,
+        entity: Entity,
+        driver: Driver,
+        hooks: Hooks,
+        statistics: Statistics,
+        load: Any,
+        query: Any,
+        derived: Derived | None = None,
+        query_list: Any = None,
+    ) -> None:
+        super().__init__(entity, driver.backend, hooks, statistics, load, query, derived, query_list)
         self.driver = driver
 
     def get(
@@ -205,21 +217,25 @@ class Records(RecordAccess):
             self.claims.set(lookup, claims.get(lookup.key))
         return [rows.get(lookup.key) for lookup in lookups]
 
-    def _loading(self, load: RowLoader | None) -> Callable[[Sequence[Any]], Any]:
-        chosen = self.loader(load)
-        return lambda identities: self.entity.by_identity(chosen(identities))
-
     def _querying(self, ask: RowQuery) -> Callable[[Row], tuple[Any, Row] | None]:
         return lambda values: self._found(ask(values))
 
 
-class AsyncRecords(RecordAccess):
+class AsyncRecords(AsyncLists):
     """The rows of one entity, async. Made by ``AsyncCache.entity``; loaders and queries may be async. See `Records`."""
 
     def __init__(
-        self, entity: Entity, driver: AsyncDriver, hooks: Hooks, statistics: Statistics, load: Any, query: Any
+        self,
+        entity: Entity,
+        driver: AsyncDriver,
+        hooks: Hooks,
+        statistics: Statistics,
+        load: Any,
+        query: Any,
+        derived: Derived | None = None,
+        query_list: Any = None,
     ) -> None:
-        super().__init__(entity, driver.backend, hooks, statistics, load, query)
+        super().__init__(entity, driver.backend, hooks, statistics, load, query, derived, query_list)
         self.driver = driver
 
     async def get(
@@ -331,14 +347,6 @@ class AsyncRecords(RecordAccess):
         row, claim = await self.driver.run(flow, Source(load=self._loading(load), query=self._querying(ask)))
         self.claims.set(lookup, claim)
         return row
-
-    def _loading(self, load: Callable[..., Any] | None) -> Callable[[Sequence[Any]], Any]:
-        chosen = self.loader(load)
-
-        async def loading(identities: Sequence[Any]) -> Mapping[Hashable, Row]:
-            return self.entity.by_identity(await awaited(chosen(identities)))
-
-        return loading
 
     def _querying(self, ask: Callable[..., Any]) -> Callable[[Row], Any]:
         async def querying(values: Row) -> tuple[Any, Row] | None:

@@ -31,6 +31,18 @@ class _UnitOfWork(Unit, Generic[D]):
         self._check_cache(records)
         self.add(records.keys_for(identities), records.entity.policy)
 
+    def gain(self, records: Records | AsyncRecords, /, **values: Any) -> None:
+        """A row gets these column values in this transaction, by an insert or an update: lists, and lookups without a
+        row, are outdated by that. Needed only for entities with ``lists`` or ``missing``, and besides `touch`.
+
+        values: of every column that the statement sets, as the database will hold them; see `Derived.gained`.
+        Raises UncacheableLookup for a name that is no column.
+        """
+        self._check_cache(records)
+        keys = records.gained(values)
+        if keys:
+            self.add(keys, records.entity.policy)
+
     def touch_all(self, records: Records | AsyncRecords) -> None:
         """Any row of this entity may be written in this transaction: a bulk write."""
         self._check_cache(records)

@@ -10,6 +10,7 @@ import pytest
 from cachecore.operations import Load, Operation
 from cachecore.testing import explore as command
 from cachecore.testing.actors import key_of, value
+from cachecore.testing.claim_scenes import LISTS, MISSING, WITHOUT_CLAIMS
 from cachecore.testing.controls import WITHOUT
 from cachecore.testing.explorer import explore
 from cachecore.testing.journals import JOURNALS, WITHOUT_R7
@@ -19,8 +20,8 @@ from cachecore.testing.promises import PROMISES
 from cachecore.testing.scene import Actor
 from cachecore.testing.scenes import SCENES, Case, stage
 
-SHIPPED = (*SCENES, *JOURNALS)
-CONTROLS = (*NAIVE, *WITHOUT, *WITHOUT_R7)
+SHIPPED = (*SCENES, *LISTS, *MISSING, *JOURNALS)
+CONTROLS = (*NAIVE, *WITHOUT, *WITHOUT_CLAIMS, *WITHOUT_R7)
 EVERY_DAY = [case for case in (*SHIPPED, *CONTROLS) if not case.deep]
 
 
@@ -57,7 +58,8 @@ def _does(name: str, *operations: Operation) -> Actor:
 
 
 OLD, NEW = (1, "v0", ""), (1, "v1", "")
-WRITE, SELECT = Statement((NEW,)), Load([1])
+MOVED = (1, "v1", "a")
+WRITE, MOVE, SELECT = Statement((NEW,)), Statement((MOVED,)), Load([1])
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,17 @@ WRITE, SELECT = Statement((NEW,)), Load([1])
         ("LK", [], [SELECT, Returned({1: OLD}, asked="a")]),
         ("LK", [], [SELECT, Returned({}, asked="")]),
         ("P4", [], [Write((NEW,)), Own({1: OLD}), Rollback()]),
+        ("P4", [], [Write((NEW,)), Own({}, asked=""), Rollback()]),
+        ("P4", [], [Write((NEW,)), Own({1: NEW}, asked="a"), Rollback()]),
+        ("", [], [Write((NEW,)), Own({}, asked="a"), Rollback()]),
+        ("", [], [SELECT, Returned({1: OLD}, asked="", listed=True)]),
+        ("LK", [], [SELECT, Returned({}, asked="", listed=True)]),
+        ("", [MOVE, Returned({}, asked="", listed=True)], []),
+        ("LK", [], [SELECT, Returned({1: OLD}, asked="a", listed=True)]),
+        ("P1", [MOVE, Acknowledged((MOVED,))], [SELECT, Returned({}, asked="a", listed=True)]),
+        ("P3", [MOVE, Returned({1: MOVED})], [SELECT, Returned({}, asked="a", listed=True)]),
+        ("P3", [MOVE, Returned({}, asked="", listed=True)], [SELECT, Returned({1: OLD})]),
+        ("P1 LK", [MOVE, Acknowledged((MOVED,))], [SELECT, Returned({}, asked="a")]),
     ],
 )
 def test_promise(breaks: str, one: list[Operation], other: list[Operation]) -> None:

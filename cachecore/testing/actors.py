@@ -4,7 +4,7 @@ Each function returns a program: a function that makes the generator anew. Token
 the search needs the same actor to do the same thing again; that they differ is all that randomness is for.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -172,13 +172,14 @@ def writer(
     bulk: bool = False,
     rolls_back: bool = False,
     reads: tuple[int, ...] = (),
+    gains: Sequence[str] = (),
 ) -> Making:
     """Writes rows in a transaction.
 
     through: leaves the new rows in the cache. bulk: outdates all rows by the epoch. reads: rows that it reads
-    in its transaction after it has written.
+    in its transaction after it has written. gains: other keys that it outdates.
     """
-    keys = [EPOCH] if bulk else [key_of(version[0]) for version in versions]
+    keys = [EPOCH] if bulk else [*(key_of(version[0]) for version in versions), *gains]
 
     def program() -> Flow:
         yield Write(versions)
@@ -207,12 +208,19 @@ def writer(
     return program
 
 
-def autocommit_writer(name: str, *versions: Version, of: Subject, through: bool = False, bulk: bool = False) -> Making:
+def autocommit_writer(
+    name: str,
+    *versions: Version,
+    of: Subject,
+    through: bool = False,
+    bulk: bool = False,
+    gains: Sequence[str] = (),
+) -> Making:
     """Writes rows in a statement that is its own transaction: PREPARE comes before the row locks. See `writer`.
 
     What goes into the journal is committed before the statement, and its row is kept until the statement has ended.
     """
-    keys = [EPOCH] if bulk else [key_of(version[0]) for version in versions]
+    keys = [EPOCH] if bulk else [*(key_of(version[0]) for version in versions), *gains]
 
     def program() -> Flow:
         values = (yield from _values(of, versions)) if through else {}

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from cachecore.testing.claim_scenes import LISTS, MISSING, WITHOUT_CLAIMS
 from cachecore.testing.controls import WITHOUT
 from cachecore.testing.explorer import Report, explore
 from cachecore.testing.journals import JOURNALS, WITHOUT_R7
@@ -19,7 +20,11 @@ from cachecore.testing.naive import NAIVE
 from cachecore.testing.promises import PROMISES
 from cachecore.testing.scenes import SCENES, Case
 
-GROUPS = (("shipped", (*SCENES, *JOURNALS)), ("naive", NAIVE), ("rule dropped", (*WITHOUT, *WITHOUT_R7)))
+GROUPS = (
+    ("shipped", (*SCENES, *LISTS, *MISSING, *JOURNALS)),
+    ("naive", NAIVE),
+    ("rule dropped", (*WITHOUT, *WITHOUT_CLAIMS, *WITHOUT_R7)),
+)
 
 
 def as_expected(case: Case, report: Report) -> bool:

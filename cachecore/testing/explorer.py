@@ -24,7 +24,8 @@ P1  It is not older than a commit acknowledged before the read began.
 P2  No entry that would be believed differs from the database, but for those noted in the journal, whose replay comes.
 P3  It is not older than what a read returned that had finished before this one began.
 P4  A transaction sees its own writes.
-LK  By lookup: the row has the value asked for; none was found only if at some moment there was none.
+LK  By lookup: the row has the value asked for; none was found only if at some moment there was none. Of a list every
+    row has it; a row that is not in the list tells P1 and P3 that it has it not.
 
 Faults, each with a budget: crash (of an actor, between any two parts), evict (a lease or value), lose (a hold, or one
 writer in it), garbage (bytes of somebody else), restart (empty), failover (to a copy of an earlier moment), unknown

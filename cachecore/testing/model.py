@@ -110,16 +110,21 @@ class Acknowledged(Operation, frozen=True):
 
 
 class Returned(Operation, frozen=True):
-    """A read outside transactions ends with these rows. ``asked`` is the slug, if the read was by slug."""
+    """A read outside transactions ends with these rows. ``asked`` is the slug, if the read was by slug.
+
+    listed: whether all rows with that slug were asked for.
+    """
 
     found: Mapping[int, tuple[object, ...] | None]
     asked: str | None = None
+    listed: bool = False
 
 
 class Own(Operation, frozen=True):
-    """A read within one's transaction returned these rows."""
+    """A read within one's transaction returned these rows; with ``asked`` these are all that have this slug."""
 
     found: Mapping[int, tuple[object, ...] | None]
+    asked: str | None = None
 
 
 CHECKS = (Acknowledged, Returned, Own)

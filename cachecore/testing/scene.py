@@ -40,6 +40,10 @@ class Scene:
     stored: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
     """What stands in the cache to begin with."""
     epoch_key: str | None = None
+    claims: Mapping[str, Callable[[tuple[Any, ...], Mapping[int, Version]], bool]] = field(
+        default_factory=dict[str, Any]
+    )
+    """Coherent keys that are not of a row: whether what stands there, as `load` gives it, is true of these rows."""
     faults: Mapping[str, int] = field(default_factory=dict[str, int])
     """How often each may happen."""
     rules: Rules = SHIPPED

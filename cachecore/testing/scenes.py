@@ -4,7 +4,7 @@ One row unless it says otherwise, and its value stands in the cache to begin wit
 its ``why`` says so.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ WAITING = subject(epoch=True, wait=1.0)
 BOUNDED = subject(unreachable="bounded")
 
 OLD_EPOCH = b"E0"
+Truth = Callable[[tuple[Any, ...], Mapping[int, Version]], bool]
 ONE: tuple[Version, ...] = ((1, "v0", ""),)
 TWO: tuple[Version, ...] = ((1, "v0", "a"), (2, "w0", "b"))
 
@@ -73,16 +74,21 @@ def stage(
     *who: Actor,
     rows: tuple[Version, ...] = ONE,
     slugs: tuple[str, ...] = (),
+    claims: Mapping[str, Truth] | None = None,
+    claimed: Mapping[str, Entry] | None = None,
     of: Subject = ROW,
     cold: bool = False,
     rules: Rules = SHIPPED,
     **faults: int,
 ) -> Scene:
-    """The scene of these actors. cold: nothing stands in the cache to begin with. The rest are budgets of faults."""
+    """The scene of these actors. cold: nothing stands in the cache to begin with. The rest are budgets of faults.
+
+    claims: coherent keys that are not of a row, to whether what stands there is true; claimed: what does to begin with.
+    """
     epoch = OLD_EPOCH if of.epoch_key else b""
     keys: dict[str, int | None] = {} if of.epoch_key is None else {of.epoch_key: None}
     keys |= {key_of(version[0]): version[0] for version in rows}
-    keys |= {by_slug(slug).key: None for slug in slugs}
+    keys |= {by_slug(slug).key: None for slug in slugs} | dict.fromkeys(claims or ())
     stored: dict[str, Entry] = {} if of.epoch_key is None else {of.epoch_key: Value(b"", epoch)}
     stored |= {key_of(version[0]): actors.value(version, epoch) for version in rows if version[2] is not None}
     for identity, _, slug in rows:
@@ -94,8 +100,9 @@ def stage(
         keys=keys,
         fingerprint=FINGERPRINT,
         load=actors.load,
-        stored={} if cold else stored,
+        stored={} if cold else stored | dict(claimed or {}),
         epoch_key=of.epoch_key,
+        claims=claims or {},
         faults=faults,
         rules=rules,
     )

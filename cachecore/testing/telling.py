@@ -59,9 +59,8 @@ def _entry(item: Any) -> str:
         case Value(b"", stamp):
             return f"epoch {_name(stamp)}"
         case Value(payload, stamp):
-            row = load(payload)
             under = f" under epoch {_name(stamp.removesuffix(FINGERPRINT))}" if stamp != FINGERPRINT else ""
-            return (_rows([row]) if len(row) == 3 else f"row {row[0]}") + under
+            return _stored(load(payload)) + under
         case Unusable():
             return "rubbish"
         case True | False:
@@ -72,6 +71,19 @@ def _entry(item: Any) -> str:
             return _rows([version])
         case _:
             return "nothing" if item is None else str(item)
+
+
+def _stored(content: tuple[Any, ...]) -> str:
+    """A row, a pointer, a list or that there is no row."""
+    match content:
+        case (_, _, _):
+            return _rows([content])
+        case ([*_], None):
+            return "no row"
+        case ([*_], [*identities]):
+            return f"rows {', '.join(map(str, identities)) or 'none'}"
+        case _:
+            return f"row {content[0]}"
 
 
 def _rows(versions: Iterable[Any]) -> str:

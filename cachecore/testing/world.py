@@ -79,6 +79,13 @@ class World:
                 row = self.scene.load(entry.payload)
                 if row != row_of(rows[identity]):
                     return f"{key} keeps {row}, the database has {rows[identity]}"
+        for key, is_true in self.scene.claims.items():
+            entry = entries[key]
+            if key in noted or not isinstance(entry, Value) or entry.stamp != stamp:
+                continue
+            content = self.scene.load(entry.payload)
+            if not is_true(content, rows):
+                return f"{key} keeps {content}, the database has {list(rows.values())}"
         return None
 
     # -- actors ------------------------------------------------------------------------------------
@@ -182,14 +189,14 @@ class World:
                 case model.Acknowledged(versions):
                     floors = raised_by_commit(versions, state.commits, state.floors, self._places)
                     state = state._replace(floors=floors)
-                case model.Own(found):
+                case model.Own():
                     self.checked.add("P4")
-                    broken.extend(check_own(found, local.writes))
-                case model.Returned(found, asked):
+                    broken.extend(check_own(check, local.writes))
+                case model.Returned():
                     assert began is not None, "an actor that returns rows is declared with reads=True"
-                    self.checked.update(("P0", "P1", "P3") if asked is None else ("P0", "P1", "P3", "LK"))
-                    broken.extend(check_read(found, asked, state.commits, began, self._places))
-                    floors = raised_by_read(found, state.commits, began, state.floors, self._places)
+                    self.checked.update(("P0", "P1", "P3") if check.asked is None else ("P0", "P1", "P3", "LK"))
+                    broken.extend(check_read(check, state.commits, began, self._places))
+                    floors = raised_by_read(check, state.commits, began, state.floors, self._places)
                     state = state._replace(floors=floors)
                     local = local._replace(began=None)
         ended = Local(ENDED) if node.operation is None else local._replace(node=number, done=())
