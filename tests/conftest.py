@@ -1,6 +1,7 @@
 """Fixtures of several test modules. Nothing here is used unless a test asks for it."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from cachecore import Cache
 from cachecore.backends.memory import MemoryBackend
 from cachecore.integrations.django import caches
-from cachecore.testing import FakeBackend, ManualClock
+from cachecore.testing import FakeBackend, ManualClock, pytest_plugin
 from cachecore.testing.servers import (
     Certificates,
     MemcachedServer,
@@ -20,6 +21,13 @@ from cachecore.testing.servers import (
 )
 from tests.cities import BERGEN, LYON, OSLO, Cities
 from tests.geo_app.caching import FAKE, MEMORY, Parallel
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The plugin that comes with cachecore: loaded by pytest where cachecore is installed, and here in a checkout."""
+    if not config.pluginmanager.hasplugin("cachecore"):
+        config.pluginmanager.register(pytest_plugin, "cachecore")
+
 
 # -- without any framework -------------------------------------------------------------------------
 
@@ -76,11 +84,54 @@ def fake_server(settings: Any) -> FakeBackend:
     return backend
 
 
-@pytest.fixture(params=["memory", "bytes"])
+ON_SQLITE = (os.environ.get("CACHECORE_TEST_DATABASE") or "sqlite") == "sqlite"
+"""Whether the Django tests run on SQLite; see tests/django_settings.py."""
+
+sqlite_only = pytest.mark.skipif(not ON_SQLITE, reason="about what only SQLite does")
+
+_CACHES = {"some": ["memory", "bytes"], "servers": ["redis", "memcached"]}
+_CACHES["all"] = _CACHES["some"] + _CACHES["servers"]
+_WANTED = os.environ.get("CACHECORE_TEST_CACHES") or "some"
+if _WANTED not in _CACHES:
+    raise ValueError(f"CACHECORE_TEST_CACHES must be one of {', '.join(_CACHES)}, not {_WANTED!r}")
+
+
+@pytest.fixture(params=_CACHES[_WANTED])
 def each_cache(request: pytest.FixtureRequest, settings: Any) -> Cache:
-    """The test runs twice: on the in-process cache and on a server that keeps bytes."""
-    settings.CACHECORE = MEMORY if request.param == "memory" else FAKE
+    """The test runs on each cache: one in this process, and a fake server that keeps bytes.
+
+    With CACHECORE_TEST_CACHES=all on real servers too, with "servers" on these only.
+    """
+    match request.param:
+        case "memory":
+            settings.CACHECORE = MEMORY
+        case "bytes":
+            settings.CACHECORE = FAKE
+        case name:
+            settings.CACHECORE = {
+                "default": {
+                    "BACKEND": name,
+                    "LOCATION": request.getfixturevalue(f"{name}_server").url,
+                    "NAMESPACE": uuid.uuid4().hex,
+                    "OPTIONS": PATIENT,
+                    "REPLAY": False,
+                }
+            }
     return caches["default"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The test database. PostgreSQL drops none that is in use, by the thread of an event loop that is over, say."""
+    yield
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cachecore.errors import ClosedError
 from cachecore.events import Event, Hit
 from cachecore.integrations.django import _hit_py
 from cachecore.integrations.django import hit as hit_module
-from cachecore.integrations.django.connection import dirty
+from cachecore.integrations.django.writing.dirty import dirty
 from tests.geo_app.caching import Parallel
 from tests.geo_app.models import City, Country, Device
 

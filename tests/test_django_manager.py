@@ -16,7 +16,7 @@ from cachecore.errors import BackendTimeout
 from cachecore.integrations.django import CacheManager, caches
 from cachecore.integrations.django.model_cache import ModelCache
 from cachecore.testing.fake import FakeBackend
-from tests.geo_app.caching import FAKE, forget_all
+from tests.geo_app.caching import FAKE, behind_the_back, forget_all
 from tests.geo_app.models import City, Country, Memo, Note, Place, Restaurant, Seat
 
 pytestmark = pytest.mark.django_db
@@ -514,8 +514,7 @@ class TestDropping:
         for _ in range(2):
             for way in ways(cities[0]):
                 City.objects.get_from_cache(**way)
-        with connection.cursor() as cursor:
-            cursor.execute("UPDATE geo_app_city SET population = 9 WHERE id = %s", [cities[0].pk])
+        behind_the_back("UPDATE geo_app_city SET population = 9")
         assert City.objects.get_from_cache(slug="oslo-no").population == 0
         City.objects.uncache_object(str(cities[0].pk))
         for way in ways(cities[0]):
@@ -538,16 +537,16 @@ class TestDropping:
         Seat.objects.uncache_object(("Z", 26))
         assert Seat.objects.get_from_cache(pk=("A", 1)) == seat
 
-    def test_a_child_has_an_entry_of_its_own(self, django_assert_num_queries: Any) -> None:
-        """Dropping the parent's row leaves the child's."""
+    @pytest.mark.parametrize("dropped", [Place, Restaurant])
+    def test_a_parent_and_its_child_are_dropped_together(self, dropped: Any, django_assert_num_queries: Any) -> None:
+        """The child's row holds the columns of its parent's, so that whoever changed one has changed both."""
         grill = Restaurant.objects.create(name="Grill")
         for model in (Place, Restaurant):
             model.objects.get_from_cache(pk=grill.pk)
-        Place.objects.uncache_object(grill.pk)
-        with django_assert_num_queries(0):
-            Restaurant.objects.get_from_cache(pk=grill.pk)
-        with django_assert_num_queries(1):
-            Place.objects.get_from_cache(pk=grill.pk)
+        dropped.objects.uncache_object(grill.pk)
+        for model in (Place, Restaurant):
+            with django_assert_num_queries(1):
+                model.objects.get_from_cache(pk=grill.pk)
 
 
 class TestKeys:
@@ -566,7 +565,7 @@ class TestKeys:
     def test_hostile_values_do_not_collide(self, each_cache: Cache, cities: list[City]) -> None:
         """Separators in values, the text "None" and digits as text are values like any other."""
         norway = cities[0].country
-        odd = ["None", "1", "a:b=2", "x" * 90, "ø å", "\x00"]
+        odd = ["None", "1", "a:b=2", "x" * 90, "ø å", *(["\x00"] if connection.vendor == "sqlite" else [])]
         made = [City.objects.create(slug=f"s{n}", name=name, country=norway) for n, name in enumerate(odd)]
         for _ in range(3):
             for name, city in zip(odd, made, strict=True):

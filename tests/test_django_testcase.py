@@ -8,7 +8,7 @@ from django.test import SimpleTestCase, TestCase, override_settings
 from django.test.testcases import DatabaseOperationForbidden
 
 from cachecore.integrations.django import caches
-from cachecore.integrations.django.connection import dirty
+from cachecore.integrations.django.writing.dirty import dirty
 from tests.geo_app.caching import FAKE, MEMORY, savepoint
 from tests.geo_app.models import City, Country
 

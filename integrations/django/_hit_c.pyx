@@ -14,7 +14,7 @@ from asyncio import _get_running_loop
 from cachecore.entries import Value
 from cachecore.errors import BackendError, CorruptEntry
 from cachecore.events import Hit
-from cachecore.integrations.django.connection import ATTRIBUTE, ConnectionState
+from cachecore.integrations.django.writing.connection import ATTRIBUTE, ConnectionState
 from cachecore.lookups import Claim
 from cachecore.unit import new_token
 

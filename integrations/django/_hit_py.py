@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from cachecore.entries import Value
 from cachecore.errors import BackendError, CorruptEntry
 from cachecore.events import Hit
-from cachecore.integrations.django.connection import is_idle
+from cachecore.integrations.django.writing.connection import is_idle
 from cachecore.keys import IdentityMaker, KeyMaker
 from cachecore.lookups import Claim
 from cachecore.records import Look, Records

@@ -10,6 +10,9 @@ E006   a field cannot be cached: its values have no stored form, or are no looku
 E007   a table is declared by two managers
 E008   cache_ttl, cache_version or cache_policy is wrong
 E009   the policy is to use the journal, and the database routers keep its table out of the model's database
+E010   a model that was registered by `register` or CACHECORE_MODELS cannot be cached, or does not exist
+E011   CACHECORE_DISABLED_MODELS names something that is no model
+E012   cache_replica names a database that DATABASES does not have
 W001   an in-process cache, and nothing states that only one process serves
 W002   writes through another manager of a cached model would not be seen
 W003   the policy is to use the journal, and the database has no table for it yet (``check --database``, ``migrate``)
@@ -22,7 +25,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import models, router
+from django.db import connections, models, router
 
 from cachecore.errors import ConfigurationError
 from cachecore.integrations.django.conf import configured, make_cache
@@ -34,10 +37,12 @@ from cachecore.integrations.django.declaration import (
     concrete,
     declared,
 )
+from cachecore.integrations.django.journal.notes import TABLE, has_table
 from cachecore.integrations.django.manager import CacheManager, CacheQuerySet
 from cachecore.integrations.django.models import Journal
-from cachecore.integrations.django.notes import TABLE, has_table
+from cachecore.integrations.django.registration import problems, registered_manager
 from cachecore.integrations.django.rows import columns_of
+from cachecore.integrations.django.switches import models_disabled_by_settings
 from cachecore.policy import Policy
 
 
@@ -49,12 +54,16 @@ def register_all() -> None:
 
 
 def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
-    """E001, E002 and W001."""
+    """E001, E002, E010, E011 and W001."""
+    found: list[CheckMessage] = [Error(f"{problem}.", id="cachecore.E010") for problem in problems()]
+    try:
+        models_disabled_by_settings()
+    except ConfigurationError as error:
+        found.append(Error(f"{error}.", id="cachecore.E011"))
     try:
         aliases = configured()
     except ConfigurationError as error:
-        return [Error(str(error), id="cachecore.E001")]
-    found: list[CheckMessage] = []
+        return [*found, Error(str(error), id="cachecore.E001")]
     for alias, options in aliases.items():
         try:
             make_cache(alias).close()
@@ -74,7 +83,7 @@ def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
 
 
 def check_models(app_configs: Iterable[Any] | None = None, **_: Any) -> list[CheckMessage]:
-    """E003 to E009 and W002."""
+    """E003 to E009, E012 and W002."""
     chosen = apps.get_models() if app_configs is None else [m for config in app_configs for m in config.get_models()]
     return [message for model in chosen for message in _check_model(model)]
 
@@ -109,9 +118,19 @@ def _is_journaled(declaration: Declaration) -> bool:
 
 def _check_model(model: type[models.Model]) -> Iterator[CheckMessage]:
     managers = [one for one in model._meta.managers if isinstance(one, CacheManager) and one.declaration]
+    registered = registered_manager(model)
+    if registered is not None:
+        managers.append(registered)
     for manager in managers:
         assert manager.declaration is not None
         yield from _check_declaration(manager.declaration)
+        if manager.cache_replica is not None and manager.cache_replica not in connections:
+            yield Error(
+                f"{model._meta.label}: cache_replica={manager.cache_replica!r} is no database; there are "
+                f"{', '.join(connections)}.",
+                obj=model,
+                id="cachecore.E012",
+            )
     for manager in managers[1:]:
         yield Error(
             f"{model._meta.label}.{manager.name} declares cache_fields, and so does .{managers[0].name}.",

@@ -11,12 +11,18 @@ CACHECORE = {
         "POLICY": {},               # fields of cachecore.Policy
         "PROCESSES": None,          # 1 states that one process serves, so that "memory" keeps the promise
         "REPLAY": True,             # False: only the command replays the journal, and no process by itself
+        "LOCAL": False,             # True: each request and task remembers what it has read (local.py)
     }
 }
+
+CACHECORE_MODELS = {                # models of other applications, as `register` takes them
+    "auth.User": {"cache_fields": ["username"]},
+}
+CACHECORE_DISABLED_MODELS = []      # "app.Model" or "*": read from the database; their writes outdate as ever
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from django.conf import settings
@@ -31,7 +37,12 @@ DEFAULT_CACHE = "default"
 NULL = "null://"
 """Switches caching off: the LOCATION and OPTIONS of the backend it stands for may stay as they are."""
 
-KNOWN = frozenset({"BACKEND", "LOCATION", "NAMESPACE", "TTL", "SECRET", "OPTIONS", "POLICY", "PROCESSES", "REPLAY"})
+MODELS = "CACHECORE_MODELS"
+DISABLED_MODELS = "CACHECORE_DISABLED_MODELS"
+
+KNOWN = frozenset(
+    {"BACKEND", "LOCATION", "NAMESPACE", "TTL", "SECRET", "OPTIONS", "POLICY", "PROCESSES", "REPLAY", "LOCAL"}
+)
 
 
 def configured() -> Mapping[str, Mapping[str, Any]]:
@@ -54,6 +65,27 @@ def configured() -> Mapping[str, Mapping[str, Any]]:
     return cast("Mapping[str, Mapping[str, Any]]", caches)
 
 
+def registered_models() -> Mapping[str, Mapping[str, Any]]:
+    """CACHECORE_MODELS, checked for its shape; {} if it is not set. Raises ConfigurationError."""
+    value: object = getattr(settings, MODELS, {})
+    example = 'such as {"auth.User": {"cache_fields": ["username"]}}'
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{MODELS} must be a dict of models, {example}, not {value!r}")
+    for label, options in cast("Mapping[object, object]", value).items():
+        if not isinstance(label, str) or not isinstance(options, Mapping):
+            raise ConfigurationError(f"{MODELS}[{label!r}] must be a dict of options, {example}, not {options!r}")
+    return cast("Mapping[str, Mapping[str, Any]]", value)
+
+
+def disabled_models() -> Sequence[str]:
+    """CACHECORE_DISABLED_MODELS, checked for its shape; empty if it is not set. Raises ConfigurationError."""
+    value: object = getattr(settings, DISABLED_MODELS, ())
+    labels = cast("Sequence[object]", value)
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(label, str) for label in labels):
+        raise ConfigurationError(f'{DISABLED_MODELS} must be a list of models such as "auth.User", not {value!r}')
+    return cast("Sequence[str]", list(labels))
+
+
 def make_cache(alias: str) -> Cache:
     """A new cache as CACHECORE[alias] says. Raises ConfigurationError naming the option and its value."""
     caches = configured()
@@ -74,8 +106,9 @@ def _make(options: Mapping[str, Any]) -> Cache:
     for name in ("OPTIONS", "POLICY"):
         if not isinstance(options.get(name) or {}, Mapping):
             raise ConfigurationError(f"{name} must be a dict, not {options[name]!r}")
-    if not isinstance(options.get("REPLAY", True), bool):
-        raise ConfigurationError(f"REPLAY must be True or False, not {options['REPLAY']!r}")
+    for name, default in (("REPLAY", True), ("LOCAL", False)):
+        if not isinstance(options.get(name, default), bool):
+            raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
     policy_options: dict[str, Any] = dict(options.get("POLICY") or {})
     fields = sorted(Policy.names() - {"ttl"})
     unknown = sorted(str(name) for name in policy_options if name not in fields)
@@ -123,6 +156,8 @@ class Caches:
         self._lock = threading.Lock()
         self.on_close: list[Callable[[], None]] = []
         """Called when the caches are closed, so that what was built on them can be dropped."""
+        self.on_make: list[Callable[[Cache], None]] = []
+        """Called with each cache that has been made."""
 
     def __getitem__(self, alias: str) -> Cache:
         cache = self._caches.get(alias)
@@ -131,7 +166,13 @@ class Caches:
                 cache = self._caches.get(alias)
                 if cache is None:
                     cache = self._caches[alias] = make_cache(alias)
+                    for tell in self.on_make:
+                        tell(cache)
         return cache
+
+    def made(self) -> Iterable[Cache]:
+        """Those that have been used so far."""
+        return list(self._caches.values())
 
     def alias_of(self, cache: Cache) -> str:
         """The alias of a cache that was got here. Raises ClosedError when it has been closed."""

@@ -1,8 +1,8 @@
 """What a model declares to be cached, and which writes touch which cached models.
 
-Every cached model is known here, by its concrete model: proxies share its rows. A write to one model can change the
-rows of others: of its parents and children in multi-table inheritance, and of models whose foreign keys the database or
-Django sets to something else when the row they point at is deleted.
+Every cached model is known here, by its concrete model: proxies share its rows. A statement on one table can change
+rows of other models: of children in multi-table inheritance, whose rows hold their parents' columns, and of models
+whose foreign keys the database itself follows or sets to something else when the row they point at is deleted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +28,10 @@ class Declaration:
     """The lookups as written, each a tuple of field names."""
     ttl: Any = DEFAULT
     version: int | str | None = None
+    listed: Mapping[tuple[str, ...], tuple[str, ...] | None] = field(default_factory=lambda: MappingProxyType({}))
+    """The lists as written: field names, and the fields that sort the rows; None: as Meta.ordering says."""
+    missing: bool | tuple[tuple[str, ...], ...] = False
+    """The lookups that remember that they have no row, as written; True: all."""
     cache: str = "default"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -44,6 +48,47 @@ class Declaration:
         identity = identity_names(self.model)
         found = [tuple(self._attname(name) for name in names) for names in self.fields if names != ("pk",)]
         return [names for names in dict.fromkeys(found) if names != identity]
+
+    def lists(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+        """The declared lists: column attribute names, and those that sort the rows, ``-`` before a descending one.
+
+        Raises ConfigurationError for what is no column of the model, or if Meta.ordering says what no column does.
+        """
+        return {self._attnames(names): self._order(names, order) for names, order in self.listed.items()}
+
+    def absences(self) -> list[tuple[str, ...]]:
+        """The lookups that remember that they have no row. Raises ConfigurationError for one that is not declared."""
+        if isinstance(self.missing, bool):
+            return self.lookups() if self.missing else []
+        found = [self._attnames(names) for names in self.missing]
+        for names, written in zip(found, self.missing, strict=True):
+            if names not in self.lookups():
+                label = self.model._meta.label
+                raise ConfigurationError(f"{label}: cache_missing names {'+'.join(written)}, none of the cache_fields")
+        return found
+
+    def _attnames(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self._attname(name) for name in names)
+
+    def _order(self, names: tuple[str, ...], order: tuple[str, ...] | None) -> tuple[str, ...]:
+        meta = self.model._meta
+        known = {name for column in meta.concrete_fields for name in (column.name, column.attname)}
+        found: list[str] = []
+        said: Sequence[Any] = (meta.ordering or ()) if order is None else order
+        for one in said:
+            name, sign = (one.removeprefix("-"), "-" * one.startswith("-")) if isinstance(one, str) else ("", "")
+            if name == "pk":
+                found += [sign + part for part in identity_names(self.model)]
+            elif name in known:
+                found.append(sign + self._attname(name))
+            elif order is None:
+                raise ConfigurationError(
+                    f"{meta.label}: its ordering {one!r} is no column of its own, so say how the list by "
+                    f"{'+'.join(names)} is sorted: cache_lists={{{names!r}: ['...']}}"
+                )
+            else:
+                self._attname(name)  # raises
+        return tuple(found)
 
     def _attname(self, name: str) -> str:
         attname: str = column_named(self.model, name).attname
@@ -102,30 +147,30 @@ def all_declared() -> Iterable[Declaration]:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """A cached model whose rows change when a row of some model is written."""
+    """A cached model whose rows hold columns of the table that a statement writes."""
 
     declaration: Declaration
-    columns: tuple[str, ...] | None
-    """The attributes of the written row that are the identity of the changed one; None: not known, so all rows."""
-    shares_key: bool = False
-    """Whether that identity is the same as the primary key of the written row."""
+    shares_key: bool
+    """Whether the changed row has the primary key of the written one; False: which it is is not known, so all rows."""
 
 
 def affected_by(model: type[models.Model]) -> Sequence[Affected]:
-    """The cached models that a save, update or delete of a row of ``model`` changes."""
+    """The cached models whose rows a statement on the table of ``model`` changes: those of that table, and of their
+    children in multi-table inheritance, which hold their parents' columns too."""
+    table = concrete(model)
     found: list[Affected] = []
     for declaration in _declarations.values():
         cached = declaration.concrete
-        identity = identity_names(cached)
-        if issubclass(model, cached):
-            # The model itself, a proxy, or a child, which has its parents' columns.
-            shares_key = model._meta.pk in cached._meta.concrete_fields or _is_link_to(model._meta.pk, cached)
-            found.append(Affected(declaration, identity, shares_key))
-        elif issubclass(cached, concrete(model)):
-            # A cached child also holds the columns of its parents, under their identity if it shares it.
-            shared = len(cached._meta.pk_fields) == 1 and _is_link_to(cached._meta.pk, concrete(model))
-            found.append(Affected(declaration, identity_names(model) if shared else None, shared))
+        if cached._meta.db_table == table._meta.db_table:
+            found.append(Affected(declaration, _columns_of_key(cached) == _columns_of_key(table)))
+        elif issubclass(cached, table):
+            key = cached._meta.pk_fields
+            found.append(Affected(declaration, len(key) == 1 and _is_link_to(key[0], table)))
     return found
+
+
+def _columns_of_key(model: type[models.Model]) -> list[str]:
+    return [str(part.column) for part in model._meta.pk_fields]
 
 
 def _is_link_to(key: Any, parent: type[models.Model]) -> bool:
@@ -138,14 +183,25 @@ def _is_link_to(key: Any, parent: type[models.Model]) -> bool:
 
 
 def silently_changed_by_delete_of(model: type[models.Model]) -> Sequence[Declaration]:
-    """The cached models that lose or change rows, without a signal, when a row of ``model`` is deleted."""
-    announced = (models.CASCADE, models.PROTECT, models.RESTRICT)
+    """The cached models of which the database itself deletes or changes rows when one of ``model`` is deleted.
+
+    Django 6.1 leaves DB_CASCADE, DB_SET_NULL and DB_SET_DEFAULT to the database, which says nothing; the first may lead
+    on to further tables. DO_NOTHING may be said of a constraint that does the same. What Django does itself, by CASCADE
+    or SET_NULL say, it does by statements of its own.
+    """
     found: list[Declaration] = []
-    for declaration in _declarations.values():
-        for column in declaration.concrete._meta.concrete_fields:
-            remote = column.remote_field
-            if remote is None or not issubclass(concrete(model), concrete(remote.model)):
+    reached, wanted = {concrete(model)}, [concrete(model)]
+    while wanted:
+        deleted = wanted.pop()
+        for relation in deleted._meta.get_fields(include_hidden=True):
+            rule = getattr(relation, "on_delete", None)
+            if not isinstance(getattr(relation, "field", None), models.ForeignKey) or not relation.auto_created:
                 continue
-            if getattr(remote, "on_delete", None) not in announced and declaration not in found:
-                found.append(declaration)
+            if rule is not models.DO_NOTHING and not getattr(rule, "__name__", "").startswith("DB_"):
+                continue
+            child = concrete(relation.related_model)  # type: ignore[arg-type]
+            found += [one.declaration for one in affected_by(child) if one.declaration not in found]
+            if child not in reached:
+                reached.add(child)
+                wanted.append(child)
     return found

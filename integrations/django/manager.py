@@ -1,82 +1,35 @@
 """The manager: reading through the cache, and querysets whose writes outdate it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from asgiref.sync import sync_to_async
-from django.db import models, router
+from django.db import connections, models, router, transaction
 
 from cachecore.errors import ConfigurationError, UncacheableLookup
-from cachecore.integrations.django import writes
-from cachecore.integrations.django.connection import dirty
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, declared
+from cachecore.integrations.django.detours import DatabaseReads, Reading, ReplicaReads
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
+from cachecore.integrations.django.orm.create_or_update import CreateOrUpdate
+from cachecore.integrations.django.orm.hooks import ManagerHooks
+from cachecore.integrations.django.orm.post_update import PostUpdateQuerySet
+from cachecore.integrations.django.switches import switches
 from cachecore.integrations.django.tracking import changed, loaded_value
+from cachecore.integrations.django.writing import writes
+from cachecore.integrations.django.writing.dirty import dirty
+from cachecore.integrations.django.writing.invalidation import outdate
 
 M = TypeVar("M", bound=models.Model)
 
 Lookups = Sequence[str | Sequence[str]]
 
 
-class CacheQuerySet(models.QuerySet[M], Generic[M]):
-    """A queryset whose bulk writes outdate the cached rows they change. Give it as a base to querysets of your own."""
-
-    _keys_declared = False
-
-    def _clone(self) -> Self:
-        clone: Self = cast("Any", super())._clone()
-        clone._keys_declared = self._keys_declared
-        return clone
-
-    def update(self, **kwargs: Any) -> int:
-        """As Django's, restricted to the rows that matched when it began, whose cached copies are outdated.
-
-        Costs one more query, for their primary keys; more rows than the policy's bulk_threshold outdate all rows.
-        """
-        if self._keys_declared or not writes.touches(self.model) or self.query.is_sliced or self.query.combinator:
-            return super().update(**kwargs)
-        self._for_write = True
-        found = writes.rows_of(self)
-        if found is None or writes.changes_identity(self.model, kwargs):
-            with writes.writing_all(self.model, self.db):
-                return super().update(**kwargs)
-        with writes.writing_rows(self.model, self.db, found):
-            return super(CacheQuerySet, self.filter(pk__in=[row[0] for row in found])).update(**kwargs)
-
-    update.alters_data = True  # type: ignore[attr-defined]
-
-    def bulk_update(self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None) -> int:
-        """As Django's; the cached copies of ``objs`` are outdated."""
-        self._for_write = True
-        instances = list(objs)
-        chosen: CacheQuerySet[M] = self._chain()  # type: ignore[attr-defined]
-        chosen._keys_declared = True
-        with writes.writing_instances(self.model, self.db, instances):
-            return super(CacheQuerySet, chosen).bulk_update(instances, fields, batch_size)
-
-    bulk_update.alters_data = True  # type: ignore[attr-defined]
-
-    def bulk_create(self, objs: Iterable[M], *args: Any, **kwargs: Any) -> list[M]:
-        """As Django's. With ``update_conflicts`` all cached rows are outdated: nobody tells which changed."""
-        self._for_write = True
-        instances = list(objs)
-        if kwargs.get("update_conflicts") or (len(args) > 2 and args[2]):
-            with writes.writing_all(self.model, self.db):
-                return super().bulk_create(instances, *args, **kwargs)
-        with writes.writing_instances(self.model, self.db, instances):
-            return super().bulk_create(instances, *args, **kwargs)
-
-    bulk_create.alters_data = True  # type: ignore[attr-defined]
-
-    def _raw_delete(self, using: str | None) -> int:
-        with writes.writing_all(self.model, using or self.db):
-            deleted: int = cast("Any", super())._raw_delete(using)
-            return deleted
-
-    _raw_delete.alters_data = True  # type: ignore[attr-defined]
+class CacheQuerySet(CreateOrUpdate, PostUpdateQuerySet[M], Generic[M]):
+    """What the querysets of a `CacheManager` can do besides. Give it as a base to querysets of your own."""
 
 
-def _lookups(declared: Lookups) -> tuple[tuple[str, ...], ...]:
+def _lookups(option: str, declared: Lookups) -> tuple[tuple[str, ...], ...]:
     fields: Any = [declared] if isinstance(declared, str) else declared
     lookups: list[tuple[Any, ...]]
     try:
@@ -84,14 +37,31 @@ def _lookups(declared: Lookups) -> tuple[tuple[str, ...], ...]:
     except TypeError:
         lookups = [()]
     if not all(names and all(isinstance(name, str) and name for name in names) for names in lookups):
-        raise ConfigurationError(f"cache_fields must be a list of field names and tuples of them, not {declared!r}")
+        raise ConfigurationError(f"{option} must be a list of field names and tuples of them, not {declared!r}")
     return tuple(lookups)
+
+
+def _lists(declared: Lookups | Mapping[Any, Any]) -> dict[tuple[str, ...], tuple[str, ...] | None]:
+    """The declared lists, and how each is sorted; None: as Meta.ordering says."""
+    lists = _lookups("cache_lists", cast("Lookups", declared))
+    if not isinstance(declared, Mapping):
+        return dict.fromkeys(lists)
+    return {
+        names: None if order is None else tuple(name for (name,) in _lookups("an order in cache_lists", order))
+        for names, order in zip(lists, declared.values(), strict=True)
+    }
 
 
 if TYPE_CHECKING:
     _Manager = models.Manager
 else:
     _Manager = models.Manager.from_queryset(CacheQuerySet)
+
+
+def hides_rows(manager: Any) -> bool:
+    """Whether there may be rows that a manager does not show: it has a get_queryset() of its own."""
+    theirs, plain = cast("Any", type(manager)), cast("Any", models.Manager)
+    return theirs.get_queryset is not plain.get_queryset
 
 
 def _asked(names: Sequence[str], values: Any) -> dict[str, Any]:
@@ -102,16 +72,24 @@ def _asked(names: Sequence[str], values: Any) -> dict[str, Any]:
     return dict(zip(names, parts, strict=True))
 
 
-class CacheManager(_Manager[M]):
+class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
     """A manager that reads single rows through the cache.
 
     cache_fields: the unique lookups by which rows may be asked for, besides the primary key: field names, or tuples of
         names that are unique together. Empty: this model is not cached; ``["pk"]``: by its primary key only.
+    cache_lists: the fields, or tuples of fields, by whose values whole lists of rows may be asked for, such as
+        ``["country"]``; sorted as Meta.ordering says, or by the fields of a mapping: ``{"country": ["-population"]}``.
+    cache_missing: True: lookups remember that they have no row; or the names of those that do. The primary key never
+        does: a row may get its key from the database, where nobody can know of it before.
+    cache_relations: foreign keys of this model that are read from the cache when they are followed, for all instances
+        that were loaded together at once.
     cache_ttl: seconds a row stays, default the setting's TTL (300); None: until evicted.
     cache_version: change it when the meaning of a column changes though its type does not. Rows stored under another
         version are not read, and are still outdated by the writes of processes that have it.
     cache: which cache of the CACHECORE setting, default "default".
     cache_policy: fields of `cachecore.Policy` that this model sets otherwise.
+    cache_replica: alias of the database that `using_replica` reads what is not cached from; None: the one that the
+        database routers read this model from.
 
     Wrong declarations are reported by Django's system checks (cachecore.E004 and up).
     """
@@ -122,19 +100,31 @@ class CacheManager(_Manager[M]):
         self,
         *,
         cache_fields: Lookups = (),
+        cache_lists: Lookups | Mapping[Any, str | Sequence[str]] = (),
+        cache_missing: bool | Lookups = False,
+        cache_relations: Sequence[str] = (),
         cache_ttl: float | object | None = DEFAULT,
         cache_version: int | str | None = None,
         cache: str = "default",
         cache_policy: dict[str, Any] | None = None,
+        cache_replica: str | None = None,
     ) -> None:
         super().__init__()
-        self.cache_fields = _lookups(cache_fields)
+        self.cache_fields = _lookups("cache_fields", cache_fields)
+        self.cache_lists = _lists(cache_lists)
+        self.cache_missing = (
+            cache_missing if isinstance(cache_missing, bool) else _lookups("cache_missing", cache_missing)
+        )
+        self.cache_relations = tuple(name for (name,) in _lookups("cache_relations", cache_relations))
         self.cache_ttl = cache_ttl
         self.cache_version = cache_version
         self.cache = cache
         self.cache_policy = dict(cache_policy or {})
+        self.cache_replica = cache_replica
         self._declaration: Declaration | None = None
         self._default: ModelCache | None = None
+        self._bypasses = False
+        self._replica: str | None = None
 
     @property
     def declaration(self) -> Declaration | None:
@@ -143,19 +133,26 @@ class CacheManager(_Manager[M]):
         A model inherits its managers from abstract, concrete and proxied bases, so each model has its own.
         """
         meta = self.model._meta
-        if not self.cache_fields or meta.abstract or meta.swapped:
+        if not (self.cache_fields or self.cache_lists) or meta.abstract or meta.swapped:
             return None
         if self._declaration is None or self._declaration.model is not self.model:
             self._declaration = Declaration(
                 model=self.model,
                 manager_name=self.name,
                 fields=self.cache_fields,
+                listed=self.cache_lists,
+                missing=self.cache_missing,
                 ttl=self.cache_ttl,
                 version=self.cache_version,
                 cache=self.cache,
                 options=self.cache_policy,
             )
         return self._declaration
+
+    @property
+    def hides_rows(self) -> bool:
+        """Whether there may be rows that it does not show."""
+        return hides_rows(self)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -168,9 +165,10 @@ class CacheManager(_Manager[M]):
         Raises the model's DoesNotExist if there is no such row, and UncacheableLookup, a ValueError, for everything
         that is not a declared lookup.
         """
-        cached = self._default
-        if cached is None or not cached.is_current:
-            cached = self._current()
+        default = self._default
+        cached: Reading
+        # This is the hot path: switches cost a look at one attribute while none is thrown.
+        cached = self._reading() if default is None or switches.any or not default.is_current else default
         instance: M | None = cached.answer(query)
         if instance is not None:
             return instance
@@ -186,7 +184,7 @@ class CacheManager(_Manager[M]):
         Values without a row are left out. One multi-get, and one query for the rows that are not cached. ``key`` is a
         lookup as in `get_from_cache`; for one of several fields it is a tuple and so is each value.
         """
-        cached = self._current()
+        cached = self._reading()
         if isinstance(key, str):
             values = list(values)
             answers: list[M] | None = cached.answers(key, values)
@@ -207,11 +205,37 @@ class CacheManager(_Manager[M]):
             for place, instance in enumerate(found):
                 if instance is None and (row := next(rows)) is not None:
                     found[place] = cached.instance(row)
-        return [instance for instance in found if instance is not None]
+        return cached.peers(instance for instance in found if instance is not None)
+
+    def get_list_from_cache(self, **query: Any) -> list[M]:
+        """All rows of a declared list, such as ``country=norway``, in its order; empty if there is none.
+
+        Complete: every row that has the values when the call begins is in it. One round trip for the list, one for its
+        rows; and one query if the list is not cached. Raises UncacheableLookup for a list that is not declared.
+        """
+        cached = self._reading()
+        names, values = cached.list_question(query)
+        [rows] = cached.lists(names, [values])
+        return cached.peers(cached.instance(row) for row in rows)
+
+    def get_lists_from_cache(self, values: Iterable[Any], key: str | Sequence[str]) -> list[list[M]]:
+        """The lists of many values of ``key``, in the order of ``values``: as many round trips as for one."""
+        cached = self._reading()
+        asked = [cached.list_question({key: value} if isinstance(key, str) else _asked(key, value)) for value in values]
+        found = cached.lists(asked[0][0], [one for _, one in asked]) if asked else []
+        return [cached.peers(cached.instance(row) for row in rows) for rows in found]
+
+    async def aget_list_from_cache(self, **query: Any) -> list[M]:
+        """Like `get_list_from_cache`."""
+        return await sync_to_async(self.get_list_from_cache)(**query)
+
+    async def aget_lists_from_cache(self, values: Iterable[Any], key: str | Sequence[str]) -> list[list[M]]:
+        """Like `get_lists_from_cache`."""
+        return await sync_to_async(self.get_lists_from_cache)(list(values), key)
 
     async def aget_from_cache(self, **query: Any) -> M:
         """Like `get_from_cache`. What an in-process cache can answer is answered without leaving the event loop."""
-        cached = self._current()
+        cached = self._reading()
         # The transaction of our caller may be in another thread, that of its synchronous part.
         instance = None if dirty.any else cached.hit(query)
         if instance is not None:
@@ -222,13 +246,92 @@ class CacheManager(_Manager[M]):
         """Like `get_many_from_cache`."""
         return await sync_to_async(self.get_many_from_cache)(list(values), key)
 
+    # -- reading otherwise -------------------------------------------------------------------------
+
+    def bypass_cache(self) -> Self:
+        """A copy of this manager that reads every row from the database and fills nothing.
+
+        For a read that must not depend on the cache at all. Writes outdate as ever. For a whole block there is
+        `cache_bypassed`.
+        """
+        clone = copy(self)
+        clone._bypasses = True
+        return clone
+
+    def using_replica(self, alias: str | None = None) -> Self:
+        """A copy of this manager that reads what is not cached from a replica, and stores nothing of it.
+
+        alias: of the replica; None means this manager's ``cache_replica``, or else what the database routers say.
+
+        Rows that are cached are as coherent as ever; the others are as old as the replica lags behind, which is why
+        they are not stored. Instances have the alias of the replica in ``_state.db``, as if they had been read there,
+        so that a router must send their writes to the primary. What an open transaction has written is read from the
+        database that it was written to. Raises ConfigurationError if the alias is none.
+        """
+        chosen = alias or self.cache_replica or router.db_for_read(self.model)
+        if chosen not in connections:
+            known = ", ".join(connections)
+            raise ConfigurationError(f"{self.model._meta.label}: {chosen!r} is no database; there are {known}")
+        clone = copy(self)
+        clone._replica = chosen
+        return clone
+
+    def disable_cache(self) -> None:
+        """From now on read the rows of this model from the database, in this process, until `enable_cache`.
+
+        Writes of this process go on to outdate what is cached: other processes read it. For all processes from their
+        start there is the setting CACHECORE_DISABLED_MODELS.
+        """
+        self._current()
+        switches.disable([self.model])
+
+    def enable_cache(self) -> None:
+        """Read the rows of this model from the cache again, in this process."""
+        self._current()
+        switches.enable([self.model])
+
+    @property
+    def is_cache_disabled(self) -> bool:
+        """Whether the rows of this model are read from the database, in this process."""
+        return switches.is_disabled(self.model)
+
     # -- dropping ----------------------------------------------------------------------------------
 
     def uncache_object(self, pk: Any) -> None:
-        """Outdate the cached row of a primary key, for a change made where nobody could see it."""
+        """Outdate the cached row of a primary key or an instance, for a change made where nobody could see it.
+
+        In a transaction it acts at once and again when it is committed, see `invalidate`. Raises BackendError if the
+        cache cannot be reached.
+        """
         cached = self._current()
-        names, values = cached.question({"pk": pk})
-        cached.invalidate(values[0] if len(names) == 1 else values)
+        _, identity = cached.question({"pk": pk})
+        outdate(self.model, cached.alias, [identity])
+
+    async def auncache_object(self, pk: Any) -> None:
+        """Like `uncache_object`."""
+        await sync_to_async(self.uncache_object)(pk)
+
+    def refresh_in_cache(self, pk: Any) -> M | None:
+        """Outdate the row of a primary key or an instance, and read it anew so that the next reader has a hit.
+
+        Returns the instance as it is now; None if there is no such row. In a transaction it is read once more, for the
+        cache, when it has been committed. Raises BackendError if the cache cannot be reached to outdate the row.
+        """
+        self.uncache_object(pk)
+        reading, cached = self._reading(), self._current()
+        names, values = reading.question({"pk": pk})
+        [found] = reading.rows(names, [values])
+        if cached.state().in_transaction:
+
+            def fill() -> None:
+                self._reading().rows(names, [values])
+
+            transaction.on_commit(fill, using=cached.alias, robust=True)
+        return None if found is None else cast("M", reading.instance(found))
+
+    async def arefresh_in_cache(self, pk: Any) -> M | None:
+        """Like `refresh_in_cache`."""
+        return await sync_to_async(self.refresh_in_cache)(pk)
 
     # -- tracking ----------------------------------------------------------------------------------
 
@@ -241,6 +344,15 @@ class CacheManager(_Manager[M]):
         return loaded_value(instance, field)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _reading(self) -> Reading:
+        """What this manager reads by: the cached rows, unless something says otherwise."""
+        cached = self._default
+        if cached is None or not cached.is_current:
+            cached = self._current()
+        if self._bypasses or (switches.any and switches.bypasses(self.model)):
+            return DatabaseReads(cached)
+        return cached if self._replica is None else ReplicaReads(cached, model_cache(cached.declaration, self._replica))
 
     def _current(self) -> ModelCache:
         """The cached rows of this manager's model in the database its writes go to."""
@@ -255,7 +367,8 @@ class CacheManager(_Manager[M]):
         alias = self._db or router.db_for_write(self.model, **hints)
         cached = model_cache(declaration, alias)
         # With routers the answer may differ from call to call.
-        self._default = cached if self._db is None and not router.routers else None
+        is_plain = self._db is None and not self._bypasses and self._replica is None
+        self._default = cached if is_plain and not router.routers else None
         return cached
 
     def _nothing_declared(self) -> UncacheableLookup:
@@ -271,6 +384,6 @@ class CacheManager(_Manager[M]):
             "just hit the database"
         )
 
-    # Django copies managers to give them to other models, and pickles them by name of their model.
+    # Django copies managers to give them to other models.
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_default": None, "_declaration": None}

@@ -9,18 +9,24 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.core.signals import setting_changed
 from django.db import connections, models
 
 from cachecore.errors import BackendError, UncacheableLookup
+from cachecore.integrations.django import local
 from cachecore.integrations.django.conf import caches
-from cachecore.integrations.django.connection import ConnectionState, database_of, dirty, state_of
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
+from cachecore.integrations.django.equality import require_exact
 from cachecore.integrations.django.hit import HitPath, Plan
+from cachecore.integrations.django.lookup_values import lookup_value
+from cachecore.integrations.django.relations.peers import answering_peers, are_grouped, together
 from cachecore.integrations.django.rows import RowLayout
 from cachecore.integrations.django.shared import shared_path
 from cachecore.integrations.django.tracking import tracked_names
+from cachecore.integrations.django.writing.connection import ConnectionState, state_of
+from cachecore.integrations.django.writing.databases import database_of
+from cachecore.integrations.django.writing.dirty import dirty
+from cachecore.integrations.django.writing.worlds import at_the_end
 from cachecore.unit import Unit
 
 logger = logging.getLogger("cachecore")
@@ -49,11 +55,14 @@ class ModelCache:
             self.layout.codec,
             identity=self.identity,
             lookups=declaration.lookups(),
+            lists=declaration.lists(),
+            missing=declaration.absences(),
             alias=database_of(alias),
             policy=policy,
             ttl=policy.ttl,
         )
         self.policy = policy
+        self._require_exact_lists()
         self._named = {name: column for column in self.model._meta.concrete_fields for name in _names(column)}
         if len(self.identity) == 1:
             self._named["pk"] = self.model._meta.pk
@@ -70,8 +79,19 @@ class ModelCache:
         shared = shared_path(self, tracked)
         if shared is not None:
             self.answer, self.answers = shared.get, shared.get_many
+        self._has_peers = are_grouped(self.model)
+        if self._has_peers:
+            self.answers = answering_peers(self.answers)
+        self._looks_locally = False
         self.is_current = True
         """False once the settings have changed and another ModelCache stands for the same rows."""
+
+    def _require_exact_lists(self) -> None:
+        columns = {column.attname: column for column in self.model._meta.concrete_fields}
+        derived = self.records.derived
+        for name in {name for names in (*derived.list_key, *derived.missing_key) for name in names}:
+            kind = self.layout.codec.columns[self.records.entity.position[name]].type
+            require_exact(columns[name], kind, self.alias)
 
     # -- a hit in this process ---------------------------------------------------------------------
 
@@ -116,6 +136,14 @@ class ModelCache:
         positions = tuple(entity.position[name] for name in ordered)
         return Plan(exact, tuple(remotes), order, entity.lookup_key[ordered], positions, ordered)
 
+    def look_locally(self) -> None:
+        """From now on leave questions to `rows` wherever a local cache is open. One in front of a cache in this process
+        would gain nothing."""
+        if self.records.read is None and not self._looks_locally:
+            self._looks_locally = True
+            self.answer = local.unless_open(self.answer)
+            self.answers = local.unless_open(self.answers)
+
     # -- questions ---------------------------------------------------------------------------------
 
     def question(self, query: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
@@ -123,6 +151,19 @@ class ModelCache:
 
         Raises UncacheableLookup, which is a ValueError, for everything no key stands for.
         """
+        asked = self._meant(query)
+        names = frozenset(asked)
+        ordered = self.identity if names == frozenset(self.identity) else self._lookup_names.get(names)
+        if ordered is None:
+            raise self._uncacheable(query)
+        return ordered, tuple(asked[name] for name in ordered)
+
+    def list_question(self, query: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
+        """Like `question`, for a list."""
+        return self.records.derived.named(self._meant(query))
+
+    def _meant(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """What a query says, by column."""
         asked: dict[str, Any] = {}
         for name, value in query.items():
             for column, meant in self._columns(name.removesuffix("__exact"), value, query):
@@ -130,11 +171,7 @@ class ModelCache:
                     raise UncacheableLookup(
                         f"{self.model._meta.label}: {name}={value!r} contradicts the rest of the query"
                     )
-        names = frozenset(asked)
-        ordered = self.identity if names == frozenset(self.identity) else self._lookup_names.get(names)
-        if ordered is None:
-            raise self._uncacheable(query)
-        return ordered, tuple(asked[name] for name in ordered)
+        return asked
 
     def _columns(self, name: str, value: Any, query: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         """What one keyword of a query says: (column, its value); several for a composite primary key."""
@@ -163,27 +200,7 @@ class ModelCache:
 
     def value(self, column: Any, value: Any) -> Any:
         """``value`` as the column holds it: an instance becomes its key, "42" becomes 42. Raises UncacheableLookup."""
-        where = f"{self.model._meta.label}.{column.name}"
-        if column.primary_key and isinstance(value, self.declaration.concrete):
-            value = value.pk  # an instance stands for its primary key, as everywhere in Django
-        target = column
-        while target.is_relation:
-            if isinstance(value, models.Model):
-                remote = target.remote_field.model
-                if not isinstance(value, remote._meta.concrete_model):
-                    raise UncacheableLookup(f"{where} is a {remote._meta.label}, not {value!r}")
-                value = getattr(value, target.target_field.attname)
-            target = target.target_field
-        if isinstance(value, models.Model):
-            raise UncacheableLookup(f"{where} cannot be {value!r}")
-        if value is None:
-            raise UncacheableLookup(f"{where}=None names no row; just hit the database")
-        if hasattr(value, "resolve_expression"):
-            raise UncacheableLookup(f"{where} is compared with an expression; just hit the database")
-        try:
-            return target.to_python(value)
-        except (ValidationError, TypeError, ValueError) as error:
-            raise UncacheableLookup(f"{where} cannot be {value!r}: {error}") from error
+        return lookup_value(self.model, column, value)
 
     # -- the database ------------------------------------------------------------------------------
 
@@ -243,14 +260,41 @@ class ModelCache:
     def state(self) -> ConnectionState:
         """The state of this thread's connection, up to date."""
         state = state_of(self.alias)
-        state.settle()
-        state.enter_world(outdate_everything)
+        state.begin_read()
         return state
 
     def rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
         """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
         with self.watching(values):
+            if self._looks_locally:
+                remembered = local.open_for(self.declaration.cache)
+                if remembered is not None:
+                    return remembered.rows(self, names, values, self._rows)
             return self._rows(names, values)
+
+    def by_value(self, name: str, values: Sequence[Any]) -> dict[Any, Any]:
+        """The instances of many different values of one column, the identity or a lookup, which have precisely its
+        type; those without a row are left out. They are peers."""
+        answers = self.answers(name, values)
+        if answers is not None:
+            return {vars(instance)[name]: instance for instance in answers}
+        found: dict[Any, Any] = {}
+        for value in values:
+            instance = self.hit({name: value})
+            if instance is not None:
+                found[value] = instance
+        missing = [value for value in values if value not in found]
+        if missing:
+            rows = self.rows((name,), [(value,) for value in missing])
+            found.update((value, self.instance(row)) for value, row in zip(missing, rows, strict=True) if row)
+        return dict(zip(found, self.peers(found.values()), strict=True))
+
+    def peers(self, instances: Iterable[Any]) -> list[Any]:
+        """These instances, which one call returns: if the model follows relations, told that they belong together."""
+        found = list(instances)
+        if self._has_peers:
+            together(found)
+        return found
 
     @contextmanager
     def watching(self, asked: object) -> Generator[None, None, None]:
@@ -275,6 +319,15 @@ class ModelCache:
             return [self.records.find_by(names, values[0], query, self.load, unit=unit, may_fill=may_fill)]
         return self.records.find_many(names, values, many, query, self.load, unit=unit, may_fill=may_fill)
 
+    def lists(self, names: tuple[str, ...], values: Sequence[Row]) -> list[list[Row]]:
+        """The rows of many lists by the same columns, each in its order."""
+        state = self.state()
+        unit: Unit | None = state.units.get(self.cache)
+        with self.watching(values):
+            return self.records.get_lists(
+                names, values, self.query_many(names), self.load, unit=unit, may_fill=state.may_fill
+            )
+
     def instance(self, row: Row) -> Any:
         """The row as an instance, as if it had been loaded from the database."""
         return self.layout.instance(row, self.alias, self._snapshot(row))
@@ -293,6 +346,8 @@ class ModelCache:
 
     def invalidate(self, *identities: Any) -> None:
         """Outdate these rows, or all, now. Raises BackendError."""
+        if local.used:
+            local.drop(self.records.keys_for(identities) if identities else [self.records.entity.epoch_key])
         self.cache.invalidate(self.records, *identities)
 
 
@@ -341,10 +396,19 @@ def model_cache(declaration: Declaration, alias: str) -> ModelCache:
         made = ModelCache(declaration, alias)
         with _lock:
             found = _model_caches.setdefault(place, made)
+            if local.used:
+                found.look_locally()
     return found
 
 
-def _begin_anew() -> None:
+def _look_locally() -> None:
+    """A local cache is opened, for the first time in this process."""
+    with _lock:
+        for found in _model_caches.values():
+            found.look_locally()
+
+
+def begin_anew() -> None:
     """The next use of each model looks again at the settings; what is cached and being written stays as it is."""
     with _lock:
         for found in _model_caches.values():
@@ -354,21 +418,22 @@ def _begin_anew() -> None:
 
 def _drop_all() -> None:
     """The caches are being closed, and with them what was to be outdated in them."""
-    _begin_anew()
+    begin_anew()
     dirty.forget()
 
 
 def _on_setting_changed(*, setting: str, **_: Any) -> None:
     if setting == "DATABASE_ROUTERS":
-        _begin_anew()
+        begin_anew()
 
 
+local.on_first_use(_look_locally)
 caches.on_close.append(_drop_all)
 setting_changed.connect(_on_setting_changed, dispatch_uid="cachecore.routers")
 
 
-def outdate_everything() -> None:
-    """Outdate every row that this process may have cached: the world of a test case is over."""
+@at_the_end
+def _outdate_rows() -> None:
     for found in list(_model_caches.values()):
         try:
             found.invalidate()

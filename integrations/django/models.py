@@ -1,4 +1,4 @@
-"""The table of the journal. Nothing but `cachecore.integrations.django.notes` and `.journal` touches it."""
+"""The table of the journal. Nothing but `cachecore.integrations.django.journal.notes` and `.journal` touches it."""
 
 from datetime import datetime
 

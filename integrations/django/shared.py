@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from cachecore.integrations.django.connection import threads_connections
 from cachecore.integrations.django.hit import Plan, SharedPath
 from cachecore.integrations.django.rows import RowLayout
+from cachecore.integrations.django.writing.connection import threads_connections
 from cachecore.lookups import Claim
 from cachecore.records import Look, Records
 

@@ -29,6 +29,13 @@ def server() -> FakeBackend:
     return backend
 
 
+def behind_the_back(sql: str, using: str = "default") -> None:
+    """Execute SQL by the driver of the connection, where nobody watches."""
+    cursor = connections[using].connection.cursor()
+    cursor.execute(sql)
+    cursor.close()
+
+
 def forget_all(*models: Any) -> None:
     """Lose everything that was cached, on the server and what this process remembers of these models."""
     caches["default"].clear()

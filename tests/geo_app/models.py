@@ -3,9 +3,13 @@
 import uuid
 from typing import Any
 
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models.functions import Upper
 
 from cachecore.integrations.django import CacheManager, CacheQuerySet, ChangeTracking
+from cachecore.integrations.django.mappings import MappingManager
 
 
 class Country(models.Model):
@@ -176,6 +180,139 @@ class Memo(models.Model):
         instance = super().from_db(db, field_names, values, **options)
         instance.made_by_from_db = True
         return instance
+
+
+class Tag(models.Model):
+    """Tied to products by a table that Django makes."""
+
+    name = models.CharField(max_length=20, unique=True)
+
+    objects = CacheManager(cache_fields=["name"])
+
+
+class Product(models.Model):
+    """Columns that the database computes, and many tags."""
+
+    name = models.CharField(max_length=20, unique=True)
+    shouted = models.GeneratedField(
+        expression=Upper("name"), output_field=models.CharField(max_length=20), db_persist=True
+    )
+    stock = models.IntegerField(db_default=100)
+    tags = models.ManyToManyField(Tag)
+    remarks = GenericRelation("Remark")
+
+    objects = CacheManager(cache_fields=["name"])
+
+
+class Remark(models.Model):
+    """About any row."""
+
+    content_type = models.ForeignKey(ContentType, models.CASCADE, null=True)
+    object_id = models.BigIntegerField(null=True)
+    about = GenericForeignKey()
+
+    objects = CacheManager(cache_fields=["pk"])
+
+
+class Chapter(models.Model):
+    """Ordered within a product."""
+
+    product = models.ForeignKey(Product, models.CASCADE)
+
+    objects = CacheManager(cache_fields=["pk"])
+
+    class Meta:
+        order_with_respect_to = "product"
+
+
+if hasattr(models, "DB_CASCADE"):  # from Django 6.1 on
+
+    class Box(models.Model):
+        """Nobody caches it, and yet its deletion changes cached rows."""
+
+    class Item(models.Model):
+        """The database deletes it with its box."""
+
+        box = models.ForeignKey(Box, models.DB_CASCADE)
+
+        objects = CacheManager(cache_fields=["pk"])
+
+    class Part(models.Model):
+        """And this with its item; of another one it only forgets which that was."""
+
+        item = models.ForeignKey(Item, models.DB_CASCADE)
+        spare = models.ForeignKey(Item, models.DB_SET_NULL, null=True, related_name="+")
+
+        objects = CacheManager(cache_fields=["pk"])
+
+
+class Line(models.Model):
+    """Nobody caches it."""
+
+    name = models.CharField(max_length=20)
+
+
+class Stop(models.Model):
+    """Listed by line, and by line and kind; remembers slugs that nobody has."""
+
+    slug = models.SlugField(unique=True)
+    line = models.ForeignKey(Line, models.CASCADE, null=True, related_name="stops")
+    kind = models.CharField(max_length=10, default="tram")
+    position = models.IntegerField(default=0)
+    name = models.CharField(max_length=20, null=True)
+
+    objects = CacheManager(
+        cache_fields=["slug"],
+        cache_lists={"line": ["position"], ("line", "kind"): ["-position", "name"]},
+        cache_missing=True,
+    )
+
+
+class Page(models.Model):
+    """Listed, remembered to be missing, and hidden by its manager."""
+
+    slug = models.SlugField(unique=True)
+    topic = models.CharField(max_length=20)
+    hidden = models.BooleanField(default=False)
+
+    objects = VisibleManager(cache_fields=["slug"], cache_lists=["topic"], cache_missing=["slug"])
+    everything = models.Manager()
+
+    class Meta:
+        ordering = ("-slug",)
+
+
+class GlobalOption(models.Model):
+    """One mapping for all."""
+
+    key = models.CharField(max_length=64, unique=True)
+    value = models.JSONField(null=True)
+
+    objects = MappingManager()
+
+
+class CountryOption(models.Model):
+    """A mapping for each country."""
+
+    country = models.ForeignKey(Country, models.CASCADE, related_name="options")
+    key = models.CharField(max_length=64)
+    value = models.JSONField(null=True)
+
+    objects = MappingManager(scope=["country"])
+
+    class Meta:
+        unique_together = (("country", "key"),)
+
+
+class PersonOption(models.Model):
+    """A mapping for each person, whose keys may be about one country; called otherwise."""
+
+    person = models.ForeignKey(Person, models.CASCADE)
+    country = models.ForeignKey(Country, models.CASCADE, null=True)
+    name = models.CharField(max_length=64)
+    text = models.TextField()
+
+    objects = MappingManager(scope=["person"], key="name", value="text", optional=["country"])
 
 
 class BoundedCity(models.Model):

@@ -11,8 +11,9 @@ The state hangs on the connection and not on the thread or the context: an atomi
 is seen by other tasks of the same thread through the same connection.
 
 In a transaction a write only adds its keys to the unit of work. In autocommit each statement is a transaction of its
-own (`statement`), and `ConnectionState.writing` surrounds it with PREPARE and COMPLETE; for save(), whose two ends are
-signals, there are `begin_statement` and `end_statement`.
+own (`statement`), and `ConnectionState.writing` surrounds it with PREPARE and COMPLETE. Which keys a statement of the
+ORM outdates is told by `sql_writes`; a statement that nobody has declared, in SQL of the application, is met by an
+execute wrapper and outdates all rows of the tables it may write.
 
 TestCase wraps each test in a transaction that is never committed. Its blocks are not counted: what happens inside them
 is the world, and a block of the test itself commits into it. Django does not tell when that happens, so it is
@@ -20,8 +21,7 @@ found out at the next read or write (`settle`). When the world is rolled back ev
 """
 
 import threading
-import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -31,17 +31,19 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachecore.cache import Cache
 from cachecore.errors import WriteRefused
-from cachecore.integrations.django import notes
-from cachecore.integrations.django.replays import replays
-from cachecore.integrations.django.statement import Statement
+from cachecore.integrations.django import local
+from cachecore.integrations.django.journal import notes
+from cachecore.integrations.django.journal.replays import replays
+from cachecore.integrations.django.writing.dirty import dirty
+from cachecore.integrations.django.writing.snapshot import Snapshot
+from cachecore.integrations.django.writing.statement import Statement, Touched
+from cachecore.integrations.django.writing.undeclared import watch
+from cachecore.integrations.django.writing.worlds import outdate_everything
 from cachecore.policy import Policy
 from cachecore.transaction import UnitOfWork
 
 ATTRIBUTE = "_cachecore_state"
 """Of a connection object: its ConnectionState."""
-
-Touched = tuple[Cache, Sequence[str], Policy]
-"""Keys of one cache that a write outdates."""
 
 
 class CommitRefused(DatabaseError, WriteRefused):
@@ -49,33 +51,6 @@ class CommitRefused(DatabaseError, WriteRefused):
 
     It is a DatabaseError because only for that does Django's atomic roll back an error raised while committing.
     """
-
-
-class _DirtyConnections:
-    """The connections with uncommitted writes of cached rows: while there is none, hits need not look."""
-
-    def __init__(self) -> None:
-        # Weak: a thread may end inside a transaction, and its connection must then be closed and not kept.
-        self._states: weakref.WeakSet[ConnectionState] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self.any = False
-
-    def update(self, state: "ConnectionState") -> None:
-        """Note whether ``state`` has uncommitted writes."""
-        with self._lock:
-            if state.units:
-                self._states.add(state)
-            else:
-                self._states.discard(state)
-            self.any = bool(self._states)
-
-    def forget(self) -> None:
-        """Drop all writes that are noted: the caches they would outdate are being closed."""
-        for state in list(self._states):
-            state.leave_to_expire()
-
-
-dirty = _DirtyConnections()
 
 
 class ConnectionState:
@@ -87,15 +62,20 @@ class ConnectionState:
         """The writes of the open transaction, by the cache they outdate."""
         self._noted: set[Cache] = set()
         """The caches of which the open transaction has noted keys in the journal."""
-        self._statements: list[tuple[object, list[Statement]]] = []
-        self.cursors: set[weakref.ref[Any]] = set()
-        """The cursors that are open, on SQLite."""
-        self._outdate_world: Callable[[], None] | None = None
+        self._counts: dict[str, int] = {}
+        """How many rows the open transaction has written, by the key of their epoch."""
+        self._together: list[Statement] | None = None
+        """The statements in autocommit that have been sent inside `together` so far."""
+        self.declared = 0
+        """How many statements under way have told what they write."""
+        self.snapshot = Snapshot(connection)
+        self.cursors = self.snapshot.cursors
+        self._in_world = False
+        """Whether something was read inside a test case's own transaction."""
         for name in ("commit", "rollback", "close", "set_autocommit", "savepoint_rollback"):
             wrapped = getattr(self, f"_{name}")(getattr(connection, name))
             setattr(connection, name, wrapped)
-        if connection.vendor == "sqlite":
-            connection.cursor = self._cursor(connection.cursor)  # type: ignore[method-assign]
+        watch(connection, self)
 
     # -- where are we ------------------------------------------------------------------------------
 
@@ -109,19 +89,14 @@ class ConnectionState:
 
     @property
     def may_fill(self) -> bool:
-        """Whether a SELECT now sees what is committed at this moment and nothing else.
-
-        Not inside a transaction: its snapshot may be old and its own writes uncommitted. Not on SQLite while a cursor
-        is open on the connection, of iterator() or raw() say: if its statement is unfinished it keeps an old snapshot
-        alive for all statements.
-        """
-        return not self.cursors and not self.in_transaction
+        """Whether a SELECT now sees what is committed at this moment and nothing else. See `snapshot`."""
+        return self.snapshot.is_current(self.in_transaction)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way: no block, not even a test case's, no write to be completed, no open cursor.
 
-        Then `settle` and `enter_world` have nothing to do, and `may_fill` is true.
+        Then `begin_read` has nothing to do, and `may_fill` is true.
         """
         if self._connection.in_atomic_block or self.units or self.cursors:
             return False
@@ -144,56 +119,68 @@ class ConnectionState:
     # -- writes ------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, cache: Cache, keys: Sequence[str], policy: Policy) -> Generator[None, None, None]:
-        """Surround a statement that writes the rows of ``keys``. Raises CommitRefused before it by the policy."""
+    def writing(self, touched: Sequence[Touched]) -> Generator[None, None, None]:
+        """Surround a statement that outdates these keys. Raises CommitRefused before it by the policy."""
         self.settle()
-        if self.in_transaction:
-            self._add(cache, keys, policy)
-            yield
-            return
-        statement = self._prepared(cache, keys, policy)
+        for _, keys, _ in touched:
+            local.drop(keys)
+        self.declared += 1
         try:
-            yield
+            if self.in_transaction:
+                self.snapshot.has_written = True
+                for one in touched:
+                    self._add(*one)
+                yield
+            else:
+                with self.together() as statements:
+                    for cache in {one[0] for one in touched}:
+                        self._hold(statements, cache, touched)
+                    yield
+        finally:
+            self.declared -= 1
+
+    @contextmanager
+    def together(self) -> Generator[list[Statement], None, None]:
+        """Statements in autocommit inside share their holds, which end with the last: a save may send two."""
+        if self._together is not None or self.in_transaction:
+            yield self._together if self._together is not None else []
+            return
+        statements = self._together = []
+        try:
+            yield statements
         except (OperationalError, InterfaceError):
-            statement.leave_to_expire()
+            for statement in statements:
+                statement.leave_to_expire()
             raise
         except Exception:
-            statement.complete()  # it failed, but a part of several statements may have been committed
+            for statement in statements:
+                statement.complete()  # one failed, but a part of several may have been committed
             raise
-        statement.complete()
+        else:
+            for statement in statements:
+                statement.complete()
+        finally:
+            self._together = None
 
-    def begin_statement(self, owner: object, touched: Sequence[Touched]) -> None:
-        """Before a statement that writes ``owner``'s row; `end_statement` with the same owner follows if it succeeds.
-
-        If it fails nobody tells us, and the holds expire by themselves.
-        """
-        self.settle()
+    def is_bulk(self, epoch_key: str, rows: int, threshold: int) -> bool:
+        """Whether so many rows of an entity are written in this transaction, or by this statement outside of any, that
+        its epoch is outdated instead of each row."""
         if self.in_transaction:
-            for one in touched:
-                self._add(*one)
-        elif touched:
-            self._statements = [begun for begun in self._statements if not all(one.has_expired for one in begun[1])]
-            self._statements.append((owner, [self._prepared(*one) for one in touched]))
+            rows = self._counts[epoch_key] = self._counts.get(epoch_key, 0) + rows
+        return rows > threshold
 
-    def end_statement(self, owner: object) -> None:
-        """The statement that was last begun for ``owner`` has been committed, unless a transaction is still open.
-
-        Only the last: a receiver of pre_save may save the same instance inside a save that is yet to be sent.
-        """
-        if self.in_transaction:
-            return
-        for index in reversed(range(len(self._statements))):
-            if self._statements[index][0] is owner:
-                _, statements = self._statements.pop(index)
-                for statement in statements:
-                    statement.complete()
-                return
-
-    def _prepared(self, cache: Cache, keys: Sequence[str], policy: Policy) -> Statement:
-        try:
-            return Statement(self._connection, cache, keys, policy)
-        except WriteRefused as error:
-            raise CommitRefused(str(error)) from error
+    def _hold(self, statements: list[Statement], cache: Cache, touched: Sequence[Touched]) -> None:
+        """Hold what is touched in ``cache`` and not yet held, in one round trip."""
+        missing: list[Touched] = []
+        for _, keys, policy in (one for one in touched if one[0] is cache):
+            open_keys = [key for key in keys if not any(statement.holds(cache, key) for statement in statements)]
+            if open_keys:
+                missing.append((cache, open_keys, policy))
+        if missing:
+            try:
+                statements.append(Statement(self._connection, cache, missing))
+            except WriteRefused as error:
+                raise CommitRefused(str(error)) from error
 
     def _add(self, cache: Cache, keys: Sequence[str], policy: Policy) -> None:
         unit = self.units.get(cache)
@@ -225,6 +212,7 @@ class ConnectionState:
         """The writes of the transaction, which is over."""
         units = dict(self.units)
         self.units.clear()
+        self._counts.clear()
         dirty.update(self)
         for cache in self._noted:
             replays.owe(self._connection.alias, cache)
@@ -242,7 +230,6 @@ class ConnectionState:
 
     def leave_to_expire(self) -> None:
         """Give up the writes noted so far; if holds stand for them, they expire by themselves."""
-        self._statements.clear()
         for unit in self._take().values():
             unit.end()
 
@@ -262,7 +249,10 @@ class ConnectionState:
     def _commit(self, original: Callable[[], None]) -> Callable[[], None]:
         def commit() -> None:
             # Inside an atomic block Django refuses to commit; then nothing may be ended here.
-            if not self.units or self._connection.in_atomic_block:
+            if self._connection.in_atomic_block:
+                return original()
+            self.snapshot.transaction_ended()
+            if not self.units:
                 return original()
             with self._committing():
                 return original()
@@ -272,6 +262,7 @@ class ConnectionState:
     def _set_autocommit(self, original: Callable[..., None]) -> Callable[..., None]:
         def set_autocommit(autocommit: bool, *args: Any, **options: Any) -> None:
             # Some databases commit an open transaction when autocommit is switched on.
+            self.snapshot.transaction_ended()
             if not self.units or not autocommit or self._connection.in_atomic_block:
                 return original(autocommit, *args, **options)
             with self._committing():
@@ -285,6 +276,7 @@ class ConnectionState:
             if self._connection.in_atomic_block:
                 original()
                 return
+            self.snapshot.transaction_ended()
             try:
                 original()
             except BaseException:
@@ -304,6 +296,7 @@ class ConnectionState:
                 # A database in memory stays open, and so does its transaction. Any other rolls back what was open,
                 # unless COMMIT was on its way.
                 if connection.connection is None or connection.closed_in_transaction:
+                    self.snapshot.transaction_ended()
                     self.leave_to_expire()
 
         return close
@@ -312,45 +305,24 @@ class ConnectionState:
         def savepoint_rollback(sid: str) -> None:
             original(sid)
             # A savepoint of the test case itself: one test is over. The keys of the application's savepoints are kept.
-            if self._outdate_world is not None and not self.in_transaction:
+            if self._in_world and not self.in_transaction:
                 self._world_ended()
 
         return savepoint_rollback
 
-    def _cursor(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        cursors = self.cursors
-
-        def cursor() -> Any:
-            made = original()
-            # Weak, so that a cursor that is merely dropped ends too.
-            cursor_ref = weakref.ref(made, cursors.discard)
-            cursors.add(cursor_ref)
-            # Its __exit__ and the ORM call this.
-            made.close = partial(_close_cursor, cursor_ref, cursors, made.cursor.close)
-            return made
-
-        if hasattr(original, "wrapped"):
-            # Django's test cases put a guard in front of forbidden databases and later take away what is outermost.
-            cursor.wrapped = self._cursor(original.wrapped)  # type: ignore[attr-defined]
-        return cursor
-
     # -- the world of a test case ------------------------------------------------------------------
 
-    def enter_world(self, outdate: Callable[[], None]) -> None:
-        """Remember to call ``outdate`` when the test case around us, if there is one, rolls back."""
-        if self._outdate_world is None and self._connection.in_atomic_block and not self.in_transaction:
-            self._outdate_world = outdate
+    def begin_read(self) -> None:
+        """Something is about to be read through the cache: be up to date, and know when the world that it sees ends."""
+        self.settle()
+        if not self._in_world and self._connection.in_atomic_block and not self.in_transaction:
+            self._in_world = True
 
     def _world_ended(self) -> None:
-        outdate, self._outdate_world = self._outdate_world, None
+        in_world, self._in_world = self._in_world, False
         self.leave_to_expire()
-        if outdate is not None:
-            outdate()
-
-
-def _close_cursor(cursor: "weakref.ref[Any]", cursors: "set[weakref.ref[Any]]", close: Callable[[], None]) -> None:
-    close()
-    cursors.discard(cursor)
+        if in_world:
+            outdate_everything()
 
 
 def threads_connections() -> threading.local | None:
@@ -377,23 +349,6 @@ def state_of(alias: str) -> ConnectionState:
     connection = connections[alias]
     state: ConnectionState | None = connection.__dict__.get(ATTRIBUTE)
     return state or attach(connection)
-
-
-def database_of(alias: str) -> str:
-    """The first alias that connects to the database ``alias`` connects to, by ENGINE, HOST, PORT and NAME.
-
-    A row has one key, whichever alias it is read or written by.
-    """
-    settings: Mapping[str, Mapping[str, Any]] = connections.settings
-    place = _place(alias, settings[alias])
-    return next(one for one, options in settings.items() if _place(one, options) == place)
-
-
-def _place(alias: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    name = str(options["NAME"])
-    if not name or "memory" in name:
-        return (alias,)  # each connection to a database in memory has its own
-    return (options["ENGINE"], str(options["HOST"]), str(options["PORT"]), name)
 
 
 def attach(connection: BaseDatabaseWrapper) -> ConnectionState:

@@ -18,8 +18,8 @@ from django.db.models.functions import Now
 from cachecore.cache import Cache
 from cachecore.errors import BackendError
 from cachecore.integrations.django.conf import caches, configured
-from cachecore.integrations.django.connection import database_of
-from cachecore.integrations.django.notes import has_table
+from cachecore.integrations.django.journal.notes import has_table
+from cachecore.integrations.django.writing.databases import database_of
 
 AT_ONCE = 20
 """Notes. Each has up to 500 keys, and the keys of all go to the cache in one call."""

@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachecore.cache import Cache
 from cachecore.errors import ClosedError
 from cachecore.integrations.django.conf import caches, configured
-from cachecore.integrations.django.notes import has_table
+from cachecore.integrations.django.journal.notes import has_table
 
 logger = logging.getLogger("cachecore")
 

@@ -1,0 +1,50 @@
+"""Where the database finds two values equal exactly if Python does: what lists and missing entries need.
+
+A writer holds the key of the value that a row gains, a reader asks for that of the value it was given. If the database
+found one equal to the other though they differ, as where it ignores case, the reader would not learn of the row.
+"""
+
+import datetime
+import uuid
+from typing import Any
+
+from django.db import connections, models
+
+from cachecore.errors import ConfigurationError
+
+_EXACT: frozenset[object] = frozenset({int, str, bool, uuid.UUID, datetime.date})
+_COLLATING = frozenset({"mysql", "oracle"})
+"""Vendors whose text is compared by a collation of the table."""
+
+_HOOKS = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "pre_save", "db_type")
+"""What may change a value on its way into the database, or how it is compared there."""
+
+
+def require_exact(column: Any, kind: object, alias: str) -> None:
+    """Raise ConfigurationError, naming the field, unless values of ``column``, which are of type ``kind`` in a row, are
+    equal in the database ``alias`` exactly if they are in Python."""
+    label = f"{column.model._meta.label}.{column.name}"
+    target: Any = column
+    while target.is_relation:
+        target = target.target_field
+    if kind not in _EXACT:
+        raise ConfigurationError(
+            f"{label}: no list and no missing entry is kept by a {type(target).__name__}, only by integers, text, "
+            "booleans, UUIDs and dates"
+        )
+    if getattr(target, "db_collation", None) or (kind is str and connections[alias].vendor in _COLLATING):
+        raise ConfigurationError(f"{label}: its collation may find texts equal that differ, so no list is kept by it")
+    if getattr(column, "auto_now", False) or getattr(column, "auto_now_add", False) or column.generated:
+        raise ConfigurationError(f"{label} gets its value when it is written, so no list is kept by it")
+    changed = [name for name in _HOOKS if _overrides(target, name)]
+    if changed:
+        raise ConfigurationError(
+            f"{label}: {type(target).__name__} has a {changed[0]} of its own, which may change what is compared"
+        )
+
+
+def _overrides(column: Any, name: str) -> bool:
+    """Whether the class of a field, which is neither Django's nor ours, has its own method of this name."""
+    bases: tuple[type, ...] = column.__class__.__mro__
+    owner = next((base for base in bases if name in vars(base)), models.Field)
+    return not owner.__module__.startswith(("django.db.models.", "cachecore."))

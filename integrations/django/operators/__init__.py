@@ -1,0 +1,1 @@
+"""What operators do: look into caches, check them, and prove that they tell the truth."""

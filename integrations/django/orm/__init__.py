@@ -1,0 +1,1 @@
+"""What managers and instances can do besides: updates, counters, hooks."""

@@ -1,0 +1,1 @@
+"""Relations that are read from the cache."""
