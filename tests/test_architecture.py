@@ -104,7 +104,8 @@ def may_import(module: str, imported: str) -> bool:
             return False
         if is_within(imported, "cachecore"):
             return not any(part.startswith("_") for part in imported.split("."))
-        return top == "msgspec" or (top in FRAMEWORKS and FRAMEWORKS[top] == mine)
+        # typing_extensions only for type checkers, which bring it: the names that are not yet in typing.
+        return top in ("msgspec", "typing_extensions") or (top in FRAMEWORKS and FRAMEWORKS[top] == mine)
     if any(is_within(imported, package) for package in ("cachecore.backends", "cachecore.integrations")):
         return False
     return (

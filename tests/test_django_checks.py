@@ -9,9 +9,10 @@ from django.core.checks.registry import registry
 from django.db import models
 from django.test.utils import isolate_apps
 
-from cachecore.integrations.django import CacheManager, CacheQuerySet
+from cachecore.integrations.django import CacheManager, MappingManager
 from cachecore.integrations.django.checks import check_models, check_settings
 from tests.django_app.fields import OpaqueField
+from tests.geo_app.models import Country, Landmark
 
 GOOD = {"BACKEND": "memory", "NAMESPACE": "shop", "PROCESSES": 1}
 
@@ -38,12 +39,9 @@ def ids(messages: list[CheckMessage]) -> list[str]:
 
 @pytest.mark.django_db(databases=["default", "other"])
 def test_a_clean_project_has_nothing_to_say() -> None:
-    """The project of these tests has no error, and only the warning that it asks for: Visitor's base manager."""
+    """The project of these tests has no error and no warning."""
     found = run_checks(databases=["default", "other"])
-    messages = [one for one in found if str(one.id).startswith("cachecore.")]
-    assert [one for one in messages if one.id != "cachecore.W002"] == []
-    assert "geo_app.Visitor" in {one.obj._meta.label for one in messages}
-    assert {"geo_app.City", "geo_app.Country", "geo_app.Person"}.isdisjoint(one.obj._meta.label for one in messages)
+    assert [one for one in found if str(one.id).startswith("cachecore.")] == []
 
 
 def test_the_checks_are_registered() -> None:
@@ -270,34 +268,68 @@ def test_w001_an_in_process_cache_of_many_processes(settings: Any) -> None:
 
 
 @isolate_apps("tests.geo_app")
-def test_w002_writes_that_would_not_be_seen() -> None:
-    """Another manager, a manager with a foreign queryset, and a base manager that is not ours."""
+def test_e013_lists_that_cannot_be_kept() -> None:
+    """By no field, by what is not compared exactly, sorted by no column, missing by what is no lookup."""
 
-    class Holes(models.Model):
+    def model(name: str, **options: Any) -> type[models.Model]:
+        fields = {
+            "__module__": __name__,
+            "slug": models.SlugField(unique=True),
+            "price": models.FloatField(),
+            "at": models.DateTimeField(),
+            "parent": models.ForeignKey("self", models.CASCADE),
+            "objects": CacheManager(cache_fields=["slug"], **options),
+            "Meta": type("Meta", (), {"app_label": "geo_app", "ordering": ("parent__slug",)}),
+        }
+        return type(name, (models.Model,), fields)
+
+    assert checked(model("Good", cache_lists={"parent": ["-at", "slug"]}, cache_missing=True)) == []
+    wrong = {
+        "nosuch": {"cache_lists": {"nosuch": []}},
+        "price": {"cache_lists": {"price": []}},
+        "DateTimeField": {"cache_lists": {("parent", "at"): []}},
+        "say how the list by parent is sorted": {"cache_lists": ["parent"]},
+        "'nothing'": {"cache_lists": {"parent": ["nothing"]}},
+        "cache_missing names parent": {"cache_missing": ["parent"]},
+    }
+    for number, (message, options) in enumerate(wrong.items()):
+        [found] = checked(model(f"Wrong{number}", **options))
+        assert found.id == "cachecore.E013"
+        assert message in found.msg
+
+
+@isolate_apps("tests.geo_app")
+def test_e014_relations_that_cannot_be_followed() -> None:
+    """What is no foreign key, and one to a model that is not cached."""
+
+    class Follows(models.Model):
         slug = models.SlugField(unique=True)
-        objects = CacheManager(cache_fields=["slug"])
-        plain = models.Manager()
-        tight = CacheQuerySet.as_manager()
+        country = models.ForeignKey(Country, models.CASCADE, related_name="+")
+        landmark = models.ForeignKey(Landmark, models.CASCADE, related_name="+")
+        objects = CacheManager(cache_fields=["slug"], cache_relations=["country", "slug", "landmark", "nosuch"])
 
         class Meta:
             app_label = "geo_app"
 
-    class ForeignQuerySet(models.QuerySet[Any]):
-        pass
+    messages = checked(Follows)
+    assert {str(one.id) for one in messages} == {"cachecore.E014"}
+    assert not any("Follows.country" in one.msg for one in messages)
 
-    class Foreign(models.Model):
-        slug = models.SlugField(unique=True)
-        objects = CacheManager.from_queryset(ForeignQuerySet)(cache_fields=["slug"])
+
+@isolate_apps("tests.geo_app")
+def test_e015_mappings_of_what_is_no_field() -> None:
+    """Scope, key, value and optional fields are named."""
+
+    class Options(models.Model):
+        key = models.CharField(max_length=10)
+        objects = MappingManager(scope=["nosuch"])
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
-    messages = checked(Holes)
-    assert ids(messages) == ["W002", "W002"]
-    assert "geo_app.Holes.plain" in messages[0].msg
-    assert "related managers" in messages[1].msg
-    assert "base_manager_name" in str(messages[1].hint)
+    [found] = Options.objects.check()
+    assert found.id == "cachecore.E015"
+    assert "'nosuch'" in found.msg
 
 
 @isolate_apps("tests.geo_app")

@@ -313,7 +313,6 @@ class TestTransactionsOfSeveralDatabases(CachecoreTestMixin, TransactionTestCase
 class TestPostgreSQL:
     """What PostgreSQL does otherwise than SQLite."""
 
-    @pytest.mark.xfail(reason="a refused set_autocommit(True) forgets the writes of the open transaction")
     def test_autocommit_that_cannot_be_switched_on_loses_nothing(self, oslo: City, parallel: Parallel) -> None:
         """The driver refuses it while a transaction is open; the transaction goes on, and its end outdates the row."""
         transaction.set_autocommit(False)

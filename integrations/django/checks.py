@@ -13,10 +13,15 @@ E009   the policy is to use the journal, and the database routers keep its table
 E010   a model that was registered by `register` or CACHECORE_MODELS cannot be cached, or does not exist
 E011   CACHECORE_DISABLED_MODELS names something that is no model
 E012   cache_replica names a database that DATABASES does not have
+E013   a list or a missing entry cannot be kept: no such field, no exact equality, or no order
+E014   cache_relations names something that cannot be followed from the cache
+E015   a MappingManager names something that is no field of its model
+E020   a model with soft deletes has no field, or a wrong one, that marks deleted rows
 W001   an in-process cache, and nothing states that only one process serves
-W002   writes through another manager of a cached model would not be seen
 W003   the policy is to use the journal, and the database has no table for it yet (``check --database``, ``migrate``)
 =====  ======================================================================================
+
+E015 and E020 are reported by the managers themselves.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,18 +34,13 @@ from django.db import connections, models, router
 
 from cachecore.errors import ConfigurationError
 from cachecore.integrations.django.conf import configured, make_cache
-from cachecore.integrations.django.declaration import (
-    DEFAULT,
-    Declaration,
-    all_declared,
-    column_named,
-    concrete,
-    declared,
-)
+from cachecore.integrations.django.declaration import DEFAULT, Declaration, all_declared, column_named
+from cachecore.integrations.django.equality import require_exact
 from cachecore.integrations.django.journal.notes import TABLE, has_table
-from cachecore.integrations.django.manager import CacheManager, CacheQuerySet
+from cachecore.integrations.django.manager import CacheManager
 from cachecore.integrations.django.models import Journal
 from cachecore.integrations.django.registration import problems, registered_manager
+from cachecore.integrations.django.relations import following
 from cachecore.integrations.django.rows import columns_of
 from cachecore.integrations.django.switches import models_disabled_by_settings
 from cachecore.policy import Policy
@@ -83,7 +83,7 @@ def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
 
 
 def check_models(app_configs: Iterable[Any] | None = None, **_: Any) -> list[CheckMessage]:
-    """E003 to E009, E012 and W002."""
+    """E003 to E009, and E012 to E014."""
     chosen = apps.get_models() if app_configs is None else [m for config in app_configs for m in config.get_models()]
     return [message for model in chosen for message in _check_model(model)]
 
@@ -138,8 +138,10 @@ def _check_model(model: type[models.Model]) -> Iterator[CheckMessage]:
             obj=model,
             id="cachecore.E007",
         )
-    if managers or declared(model) is not None:
-        yield from _check_other_managers(model)
+    for name in following.declared_relations(model):
+        problem = following.problem_with(model, name)
+        if problem is not None:
+            yield Error(f"{problem}.", obj=model, id="cachecore.E014")
 
 
 def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
@@ -160,6 +162,10 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
     for names in declaration.fields:
         yield from _check_lookup(model, names)
     try:
+        _check_lists(declaration)
+    except ConfigurationError as error:
+        yield Error(f"{error}.", obj=model, id="cachecore.E013")
+    try:
         policy = Policy().replace(**declaration.options)
         if declaration.ttl is not DEFAULT:
             policy.replace(ttl=declaration.ttl)
@@ -177,6 +183,16 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
             obj=model,
             id="cachecore.E009",
         )
+
+
+def _check_lists(declaration: Declaration) -> None:
+    """Raise ConfigurationError if a list or a missing entry cannot be kept."""
+    model = declaration.model
+    names = {name for names in (*declaration.lists(), *declaration.absences()) for name in names}
+    kinds = {column.name: column.type for column in columns_of(model)} if names else {}
+    for column in model._meta.concrete_fields:
+        if column.attname in names:
+            require_exact(column, kinds[column.attname], router.db_for_write(model))
 
 
 def _check_lookup(model: type[models.Model], names: tuple[str, ...]) -> Iterator[CheckMessage]:
@@ -219,28 +235,3 @@ def _is_unique(model: type[models.Model], names: set[str]) -> bool:
             if isinstance(constraint, models.UniqueConstraint) and constraint.fields and constraint.condition is None
         )
     return any(one <= names for one in unique)
-
-
-def _check_other_managers(model: type[models.Model]) -> Iterator[CheckMessage]:
-    others = [one for one in model._meta.managers if not issubclass(_queryset_class(one), CacheQuerySet)]
-    for manager in others:
-        yield Warning(
-            f"{model._meta.label}.{manager.name}: update(), bulk_create() and bulk_update() of this manager's "
-            "querysets would not outdate cached rows.",
-            hint="Derive its queryset from CacheQuerySet.",
-            obj=model,
-            id="cachecore.W002",
-        )
-    if model is concrete(model) and not issubclass(_queryset_class(model._base_manager), CacheQuerySet):
-        yield Warning(
-            f"{model._meta.label}: bulk writes by way of related managers, such as parent.children.add(...), use the "
-            "base manager and would not outdate cached rows.",
-            hint='Set Meta.base_manager_name to the CacheManager, such as "objects".',
-            obj=model,
-            id="cachecore.W002",
-        )
-
-
-def _queryset_class(manager: Any) -> type:
-    found: type = getattr(manager, "_queryset_class", models.QuerySet)
-    return found

@@ -112,7 +112,7 @@ def column_named(model: type[models.Model], name: str) -> Any:
         if name in (column.name, column.attname):
             return column
     known = ", ".join(column.name for column in model._meta.concrete_fields)
-    raise ConfigurationError(f"{model._meta.label}: cache_fields names {name!r}, which is no field; there are {known}")
+    raise ConfigurationError(f"{model._meta.label} has no field {name!r}, which is to be cached; there are {known}")
 
 
 def tracked_by(declaration: Declaration) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from asgiref.sync import sync_to_async
 from django.db import connections, models, router, transaction
@@ -20,7 +20,16 @@ from cachecore.integrations.django.writing import writes
 from cachecore.integrations.django.writing.dirty import dirty
 from cachecore.integrations.django.writing.invalidation import outdate
 
-M = TypeVar("M", bound=models.Model)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    M = TypeVar("M", bound=models.Model, default=models.Model)
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M", bound=models.Model)
+
+Owner = TypeVar("Owner", bound=models.Model)
 
 Lookups = Sequence[str | Sequence[str]]
 
@@ -153,6 +162,15 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
     def hides_rows(self) -> bool:
         """Whether there may be rows that it does not show."""
         return hides_rows(self)
+
+    if TYPE_CHECKING:
+        # For type checkers without a plugin for Django: `City.objects` is a manager of City though nobody said so. A
+        # manager class of a named model, CacheManager["City"], stays itself.
+        @overload
+        def __get__(self: "CacheManager[models.Model]", instance: None, cls: type[Owner]) -> "CacheManager[Owner]": ...
+        @overload
+        def __get__(self, instance: Any, cls: type[Any] | None = None) -> Self: ...
+        def __get__(self, instance: Any, cls: Any = None) -> Any: ...
 
     # -- reading -----------------------------------------------------------------------------------
 

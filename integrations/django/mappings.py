@@ -17,9 +17,11 @@ scopes that the row was and is in (`functions`).
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from django.core.checks import CheckMessage, Error
 from django.db import models, router
 
 from cachecore.errors import ConfigurationError, UncacheableLookup
@@ -129,7 +131,18 @@ class MappingManager(models.Manager[M]):
     def connect_to_writes(self) -> None:
         """Look at the writes to the model; called when the model is there."""
         if not (self.model._meta.abstract or self.model._meta.swapped):
-            assert self.results
+            with suppress(ConfigurationError):  # `check` reports it
+                assert self.results
+
+    def check(self, **options: Any) -> list[CheckMessage]:
+        """Django's system checks of managers: what is wrong with the declaration."""
+        found: list[CheckMessage] = super().check(**options)
+        try:
+            for name in (*self._scope, self._key, self._value, *self._optional):
+                column_named(self.model, name)
+        except ConfigurationError as error:
+            found.append(Error(f"{error}.", obj=self.model, id="cachecore.E015"))
+        return found
 
     @property
     def results(self) -> Mappings:

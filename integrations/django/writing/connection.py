@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachecore.cache import Cache
@@ -234,10 +234,13 @@ class ConnectionState:
             unit.end()
 
     @contextmanager
-    def _committing(self) -> Generator[None, None, None]:
+    def _committing(self, refusal: type[Exception] | tuple[()] = ()) -> Generator[None, None, None]:
+        """Surround what commits. A ``refusal`` says that the transaction goes on."""
         self._prepare()
         try:
             yield
+        except refusal:
+            raise
         except IntegrityError:
             self._abandon()  # a deferred constraint: certainly not committed
             raise
@@ -261,12 +264,13 @@ class ConnectionState:
 
     def _set_autocommit(self, original: Callable[..., None]) -> Callable[..., None]:
         def set_autocommit(autocommit: bool, *args: Any, **options: Any) -> None:
-            # Some databases commit an open transaction when autocommit is switched on.
-            self.snapshot.transaction_ended()
             if not self.units or not autocommit or self._connection.in_atomic_block:
-                return original(autocommit, *args, **options)
-            with self._committing():
-                return original(autocommit, *args, **options)
+                original(autocommit, *args, **options)
+            else:
+                # SQLite commits an open transaction when autocommit is switched on; psycopg refuses to switch.
+                with self._committing(ProgrammingError):
+                    original(autocommit, *args, **options)
+            self.snapshot.transaction_ended()
 
         return set_autocommit
 
