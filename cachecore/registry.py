@@ -63,15 +63,31 @@ def make_backend(location: str, options: Mapping[str, Any] | None = None, *, awa
     return _factory(scheme.lower(), location, awaited)(url, {**dict(chosen), **(options or {})})
 
 
+def same_backend(one: str, other: str) -> bool:
+    """Whether two schemes are of one backend, such as "redis" and "rediss". Upper and lower case are one."""
+    one, other = one.lower(), other.lower()
+    return one == other or _module(one) == _module(other) != ""
+
+
+def _module(scheme: str) -> str:
+    """The module that has the factory of a scheme; "" if nobody offers one."""
+    return BUILT_IN.get(scheme) or next((entry.module for name, entry in _offered(False).items() if name == scheme), "")
+
+
+def _offered(awaited: bool) -> dict[str, Any]:
+    """What distributions offer, by scheme."""
+    import importlib.metadata
+
+    group = ASYNC_ENTRY_POINT_GROUP if awaited else ENTRY_POINT_GROUP
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
+
+
 def _factory(scheme: str, location: str, awaited: bool) -> Factory:
     if scheme in BUILT_IN:
         module = BUILT_IN[scheme]
         hint = f"pip install 'cachecore[{module}]'"
         return _import(f"cachecore.backends.{module}:{'async_from_url' if awaited else 'from_url'}", hint)
-    import importlib.metadata
-
-    group = ASYNC_ENTRY_POINT_GROUP if awaited else ENTRY_POINT_GROUP
-    offered = {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
+    offered = _offered(awaited)
     if scheme in offered:
         entry = offered[scheme]
         return _import(f"{entry.module}:{entry.attr}")

@@ -47,6 +47,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"default": {**GOOD, "BACKEND": "redis", "LOCATION": "memcached://host"}},
         r"BACKEND 'redis' does not go with the LOCATION memcached://",
     ),
+    "a location for a factory": (
+        {"default": {**GOOD, "BACKEND": "tests.geo_app.caching.make_fake", "LOCATION": "redis://host"}},
+        r"'tests.geo_app.caching.make_fake' is told of OPTIONS, not of a LOCATION",
+    ),
     "another cache is wrong": ({"default": GOOD, "other": {}}, r"CACHECORE\['other'\]: BACKEND"),
 }
 

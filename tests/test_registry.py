@@ -13,7 +13,7 @@ from cachecore import AsyncCache, Cache
 from cachecore.backends.memory import MemoryBackend
 from cachecore.backends.null import NullBackend
 from cachecore.errors import ConfigurationError
-from cachecore.registry import ENTRY_POINT_GROUP, make_backend
+from cachecore.registry import ENTRY_POINT_GROUP, make_backend, same_backend
 from cachecore.testing import AsyncFakeBackend, FakeBackend
 
 made: list[tuple[str, Mapping[str, Any]]] = []
@@ -161,6 +161,16 @@ def test_a_distribution_offers_a_backend_by_entry_point(monkeypatch: pytest.Monk
     assert made == [("acme://host:1?size=2", {"size": "2", "color": "red"})]
     with pytest.raises(ConfigurationError, match="acme, memcached, memcacheds, memory, null"):
         make_backend("nosuch://")
+
+
+def test_schemes_of_one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built in or offered, whatever their case; unknown ones are only what they are called."""
+    offered = [EntryPoint(name, "tests.test_registry:make_fake", ENTRY_POINT_GROUP) for name in ("acme", "acmes")]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: offered)
+    for one, other in (("redis", "REDISS"), ("acme", "acmes"), ("nosuch", "NoSuch")):
+        assert same_backend(one, other)
+    for one, other in (("redis", "memcached"), ("acme", "redis"), ("nosuch", "other")):
+        assert not same_backend(one, other)
 
 
 def test_an_offered_backend_that_cannot_be_imported_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from django.core.signals import setting_changed
 from cachecore.cache import Cache
 from cachecore.errors import ClosedError, ConfigurationError
 from cachecore.policy import Policy
-from cachecore.registry import BUILT_IN
+from cachecore.registry import same_backend
 
 DEFAULT_CACHE = "default"
 NULL = "null://"
@@ -131,11 +131,10 @@ def location_of(options: Mapping[str, Any]) -> str:
     """The location the registry understands: a URL, ``name://`` or ``package.module:factory``."""
     backend: str = options["BACKEND"]
     location: str = options.get("LOCATION") or ""
-    if "." in backend and ":" not in backend:
-        module, _, factory = backend.rpartition(".")
-        return f"{module}:{factory}"
-    if ":" in backend:
-        return backend
+    if "." in backend or ":" in backend:
+        if location:
+            raise ConfigurationError(f"the factory {backend!r} is told of OPTIONS, not of a LOCATION; put it there")
+        return backend if ":" in backend else ":".join(backend.rsplit(".", 1))
     if not location:
         return f"{backend}://"
     if "://" not in location:
@@ -143,7 +142,7 @@ def location_of(options: Mapping[str, Any]) -> str:
     if backend == "null":
         return NULL
     scheme = location.partition("://")[0]
-    if BUILT_IN.get(backend, backend) != BUILT_IN.get(scheme, scheme):
+    if not same_backend(backend, scheme):
         raise ConfigurationError(f"BACKEND {backend!r} does not go with the LOCATION {scheme}://...")
     return location
 
