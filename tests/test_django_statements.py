@@ -13,14 +13,14 @@ from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
 from cachecore.entries import Hold, Value
-from cachecore.integrations.django import caches
+from cachecore.integrations.django import DependsOn, cached_function, caches
 from cachecore.integrations.django.manager import CacheManager
 from cachecore.integrations.django.writing import dependents, writes
 from cachecore.integrations.django.writing.connection import Touched, state_of
 from cachecore.integrations.django.writing.dependents import depend
 from cachecore.testing.fake import FakeBackend
 from tests.geo_app.caching import Parallel
-from tests.geo_app.models import BulkCity, City, Country, Note, Person, Place, Restaurant, Seat, Visitor
+from tests.geo_app.models import BulkCity, City, Country, Line, Note, Person, Place, Restaurant, Seat, Stop, Visitor
 
 pytestmark = pytest.mark.django_db
 
@@ -526,6 +526,26 @@ class TestReadCommitted:
         with transaction.atomic():
             City.objects.get_from_cache(pk=cities[0].pk)
         assert isinstance(standing(cities[0]), Value)
+
+    @pytest.mark.parametrize("read", ["row", "lookup", "many", "list", "function"])
+    def test_one_that_has_written_by_a_function_does_not(self, read: str, cities: list[City]) -> None:
+        """A SELECT may call a function that writes: nobody sees that, and PostgreSQL knows it."""
+        stop = Stop.objects.create(slug="a", line=Line.objects.create(name="x"))
+        total = cached_function(DependsOn("geo_app.Line"), name=f"total-{read}")(lambda: Stop.objects.get().position)
+        body = "UPDATE geo_app_stop SET position = 5"
+        execute(f"CREATE OR REPLACE FUNCTION move_all() RETURNS void LANGUAGE sql AS $$ {body} $$", None)
+        ways: dict[str, Callable[[], list[int]]] = {
+            "row": lambda: [Stop.objects.get_from_cache(pk=stop.pk).position],
+            "lookup": lambda: [Stop.objects.get_from_cache(slug="a").position],
+            "many": lambda: [one.position for one in Stop.objects.get_many_from_cache(["a", "b"], key="slug")],
+            "list": lambda: [one.position for one in Stop.objects.get_list_from_cache(line=stop.line_id)],
+            "function": lambda: [total()],
+        }
+        with transaction.atomic():
+            execute("SELECT move_all()", None)
+            assert [ways[read](), ways[read]()] == [[5], [5]]
+            transaction.set_rollback(True)
+        assert ways[read]() == [0]
 
     def test_one_with_an_old_snapshot_does_not(self, cities: list[City]) -> None:
         """REPEATABLE READ as the default of the connection."""

@@ -32,13 +32,14 @@ from cachecore.errors import (
 )
 from cachecore.integrations.django.conf import caches
 from cachecore.integrations.django.declaration import DEFAULT, column_named
-from cachecore.integrations.django.writing.connection import state_of
+from cachecore.integrations.django.writing.connection import Guard, state_of
 from cachecore.integrations.django.writing.databases import database_of
 from cachecore.integrations.django.writing.dependents import depend
 from cachecore.integrations.django.writing.statement import Touched
 from cachecore.integrations.django.writing.worlds import at_the_end
 from cachecore.integrations.django.writing.writes import connect, require_installed
 from cachecore.records import Records
+from cachecore.unit import Unit
 from cachecore.value_codec import ValueCodec
 
 P = ParamSpec("P")
@@ -204,10 +205,11 @@ class CachedFunction(Generic[P, R]):
     def _read(self, digests: list[str], compute: Callable[[Sequence[str]], Iterable[Any]]) -> list[Any]:
         for one in self.depends:
             require_installed(one.model)
-        state = state_of(self.using)
-        state.begin_read()
-        unit = state.units.get(caches[self.cache])
-        return self.records(self.using).get_many(digests, compute, unit=unit, may_fill=state.may_fill)
+
+        def ask(unit: Unit | None, may_fill: bool, guard: Guard) -> list[Any]:
+            return self.records(self.using).get_many(digests, guard(compute), unit=unit, may_fill=may_fill)
+
+        return state_of(self.using).read(caches[self.cache], ask)
 
     def _outdate(self, keys: Sequence[str]) -> None:
         with state_of(self.using).writing([(caches[self.cache], keys, self.records(self.using).entity.policy)]):

@@ -23,7 +23,7 @@ from cachecore.integrations.django.relations.peers import answering_peers, are_g
 from cachecore.integrations.django.rows import RowLayout
 from cachecore.integrations.django.shared import shared_path
 from cachecore.integrations.django.tracking import tracked_names
-from cachecore.integrations.django.writing.connection import ConnectionState, state_of
+from cachecore.integrations.django.writing.connection import ConnectionState, Guard, state_of
 from cachecore.integrations.django.writing.databases import database_of
 from cachecore.integrations.django.writing.dirty import dirty
 from cachecore.integrations.django.writing.worlds import at_the_end
@@ -306,27 +306,29 @@ class ModelCache:
             _shout(f"{self.model._meta.label}: the cache held another row under the key of {asked!r}; it was dropped")
 
     def _rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
-        state = self.state()
-        unit: Unit | None = state.units.get(self.cache)
-        may_fill = state.may_fill
-        if names == self.identity:
-            identities = [value[0] if len(names) == 1 else value for value in values]
-            if len(identities) == 1:
-                return [self.records.get(identities[0], self.load, unit=unit, may_fill=may_fill)]
-            return self.records.get_many(identities, self.load, unit=unit, may_fill=may_fill)
-        query, many = self.query(names), self.query_many(names)
-        if len(values) == 1:
-            return [self.records.find_by(names, values[0], query, self.load, unit=unit, may_fill=may_fill)]
-        return self.records.find_many(names, values, many, query, self.load, unit=unit, may_fill=may_fill)
+        def ask(unit: Unit | None, may_fill: bool, guard: Guard) -> list[Row | None]:
+            records, load = self.records, guard(self.load)
+            if names == self.identity:
+                identities = [value[0] if len(names) == 1 else value for value in values]
+                if len(identities) == 1:
+                    return [records.get(identities[0], load, unit=unit, may_fill=may_fill)]
+                return records.get_many(identities, load, unit=unit, may_fill=may_fill)
+            query, many = guard(self.query(names)), guard(self.query_many(names))
+            if len(values) == 1:
+                return [records.find_by(names, values[0], query, load, unit=unit, may_fill=may_fill)]
+            return records.find_many(names, values, many, query, load, unit=unit, may_fill=may_fill)
+
+        return state_of(self.alias).read(self.cache, ask)
 
     def lists(self, names: tuple[str, ...], values: Sequence[Row]) -> list[list[Row]]:
         """The rows of many lists by the same columns, each in its order."""
-        state = self.state()
-        unit: Unit | None = state.units.get(self.cache)
+
+        def ask(unit: Unit | None, may_fill: bool, guard: Guard) -> list[list[Row]]:
+            many, load = guard(self.query_many(names)), guard(self.load)
+            return self.records.get_lists(names, values, many, load, unit=unit, may_fill=may_fill)
+
         with self.watching(values):
-            return self.records.get_lists(
-                names, values, self.query_many(names), self.load, unit=unit, may_fill=state.may_fill
-            )
+            return state_of(self.alias).read(self.cache, ask)
 
     def instance(self, row: Row) -> Any:
         """The row as an instance, as if it had been loaded from the database."""

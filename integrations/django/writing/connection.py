@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -41,6 +41,12 @@ from cachecore.integrations.django.writing.undeclared import watch
 from cachecore.integrations.django.writing.worlds import outdate_everything
 from cachecore.policy import Policy
 from cachecore.transaction import UnitOfWork
+from cachecore.unit import Unit
+
+T = TypeVar("T")
+
+Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Surrounds a function that reads the database."""
 
 ATTRIBUTE = "_cachecore_state"
 """Of a connection object: its ConnectionState."""
@@ -51,6 +57,14 @@ class CommitRefused(DatabaseError, WriteRefused):
 
     It is a DatabaseError because only for that does Django's atomic roll back an error raised while committing.
     """
+
+
+class _WrittenUnseenError(Exception):
+    """What has been read may be the transaction's own, and is not to be stored."""
+
+
+def _unguarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 class ConnectionState:
@@ -321,6 +335,30 @@ class ConnectionState:
         self.settle()
         if not self._in_world and self._connection.in_atomic_block and not self.in_transaction:
             self._in_world = True
+
+    def read(self, cache: Cache, ask: "Callable[[Unit | None, bool, Guard], T]") -> T:
+        """Read through ``cache``: ``ask`` is called with the unit of work of the open transaction, whether it may fill,
+        and a guard for its functions that read the database: what they have read is stored only if it is committed."""
+        self.begin_read()
+        unit = self.units.get(cache)
+        if not self.may_fill:
+            return ask(unit, False, _unguarded)
+        if not self.in_transaction:
+            return ask(unit, True, _unguarded)
+        try:
+            return ask(unit, True, self._guarded)
+        except _WrittenUnseenError:
+            return ask(unit, False, _unguarded)
+
+    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any) -> Any:
+            found = function(*args)
+            rows = found if found is None or isinstance(found, tuple) else list(found)
+            if self.snapshot.has_written_unseen():
+                raise _WrittenUnseenError
+            return rows
+
+        return guarded
 
     def _world_ended(self) -> None:
         in_world, self._in_world = self._in_world, False

@@ -5,8 +5,10 @@ uncommitted work. So it is
 
 * outside any transaction, unless on SQLite a cursor is open on the connection, of iterator() or raw() say: if its
   statement is unfinished it keeps an old snapshot alive for all statements;
-* in a transaction of PostgreSQL at READ COMMITTED, where each statement has its own snapshot, as long as nothing but
-  reads has been sent in it: what a statement wrote, its triggers included, is not committed.
+* in a transaction of PostgreSQL at READ COMMITTED, where each statement has its own snapshot, as long as nothing was
+  written in it: that is not committed. What was sent tells most of it. A function that a SELECT calls may write too, so
+  that after reading, before anything is stored, the database is asked whether the transaction has an id: it gets one
+  with its first write (`has_written_unseen`).
 
 A REPEATABLE READ or SERIALIZABLE transaction shows the past, and so does a transaction of SQLite. Of other databases
 nothing is assumed.
@@ -48,6 +50,13 @@ class Snapshot:
         """A statement may have set the isolation level, of this transaction or of all."""
         self.has_written = True
         self._known = (None, False)
+
+    def has_written_unseen(self) -> bool:
+        """Whether the open transaction has written after all. Asked of PostgreSQL where `is_current` was true."""
+        with self._connection.connection.cursor() as cursor:
+            cursor.execute("SELECT txid_current_if_assigned()")
+            self.has_written = cursor.fetchone()[0] is not None
+        return self.has_written
 
     def _is_read_committed(self) -> bool:
         """Ask the database, once for each connection: a role or a database may have a default of its own."""
