@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -353,7 +353,7 @@ class ConnectionState:
     def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*args: Any) -> Any:
             found = function(*args)
-            rows = found if found is None or isinstance(found, tuple) else list(found)
+            rows: Any = list(cast("Iterator[Any]", found)) if isinstance(found, Iterator) else found
             if self.snapshot.has_written_unseen():
                 raise _WrittenUnseenError
             return rows

@@ -61,15 +61,14 @@ class Table:
 
     def rows(self, alias: str, identities: Sequence[Identity]) -> list[Touched]:
         """What is outdated when exactly these rows are written; those with a None in them get their key only now."""
+        known = [identity for identity in identities if not _comes_from_database(identity)]
         found: list[Touched] = []
-        for one in self.affected if identities else ():
+        for one in self.affected if known else ():
             cached = _cache_of(one, alias)
-            epoch = cached.records.entity.epoch_key
-            keys = _keys(cached, identities) if one.shares_key else None
-            if keys is None or state_of(alias).is_bulk(epoch, len(keys), cached.policy.bulk_threshold):
-                keys = [epoch]
-            if keys:
-                found.append((cached.cache, keys, cached.policy))
+            keys = [cached.records.entity.epoch_key]
+            if one.shares_key and not state_of(alias).is_bulk(keys[0], len(known), cached.policy.bulk_threshold):
+                keys = _keys(cached, known) or keys
+            found.append((cached.cache, keys, cached.policy))
         return found
 
     def all_rows(self, alias: str) -> list[Touched]:
@@ -140,7 +139,7 @@ def outdated_by(model: type[models.Model], alias: str, identities: Sequence[Iden
 def _keys(cached: ModelCache, identities: Sequence[Identity]) -> list[str] | None:
     """The coherent keys of rows; None if the key of one is known only to the database."""
     try:
-        return [cached.key_of_attributes(tuple(one)) for one in identities if not _comes_from_database(one)]
+        return [cached.key_of_attributes(tuple(one)) for one in identities]
     except CachecoreError:
         return None
 
