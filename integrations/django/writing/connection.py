@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -352,11 +352,12 @@ class ConnectionState:
 
     def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*args: Any) -> Any:
-            found = function(*args)
-            rows: Any = list(cast("Iterator[Any]", found)) if isinstance(found, Iterator) else found
+            found: Any = function(*args)
+            if not isinstance(found, tuple | None):
+                found = list(found)  # not a row or none, but rows, which must have been read by now
             if self.snapshot.has_written_unseen():
                 raise _WrittenUnseenError
-            return rows
+            return found  # pyright: ignore[reportUnknownVariableType]
 
         return guarded
 
