@@ -170,6 +170,16 @@ class TestRowsAreNamed:
             assert [call.name for call in fake_server.log] == ["hold", "complete"]
             assert len(sent) == (2 if city.pk == 77 else 1)
 
+    @pytest.mark.django_db(transaction=True)
+    def test_an_update_of_a_thousand_rows(self, norway: Country, fake_server: FakeBackend) -> None:
+        """One query more, and two round trips: all rows are held together."""
+        City.objects.bulk_create(City(slug=f"c{n}", name=f"C{n}", country=norway) for n in range(1000))
+        fake_server.log.clear()
+        with CaptureQueriesContext(connection) as sent:
+            assert City.objects.filter(slug__startswith="c").update(population=5) == 1000
+        assert len(sent) == 2
+        assert [(call.name, len(call.keys)) for call in fake_server.log] == [("hold", 1000), ("complete", 1000)]
+
     def test_a_cascade_names_every_row(self, cities: list[City], fake_server: FakeBackend) -> None:
         """CASCADE and SET_NULL, by Django's collector and by its fast path, touch the rows that they change."""
         ada = Person.objects.create(name="Ada", home=cities[0], work=cities[1])
