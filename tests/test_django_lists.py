@@ -1,12 +1,13 @@
 """Lists of rows and lookups that have none: complete, in order, and as coherent as rows."""
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import models, transaction
+from django.db import OperationalError, connection, models, transaction
 from django.db.models import F, Value
 
 from cachecore.errors import ConfigurationError, UncacheableLookup
@@ -318,6 +319,38 @@ class TestRaces:
             assert parallel.run(lambda: slugs(line=lines[0])) == ["red1", "red2", "red3"]
             transaction.set_rollback(True)
         assert slugs(line=lines[0]) == ["red1", "red2", "red3"]
+
+    @pytest.mark.parametrize("within", [False, True])
+    def test_a_row_that_moves_while_another_column_is_written(
+        self, within: bool, lines: list[Line], parallel: Parallel
+    ) -> None:
+        """An UPDATE of one column of a list must know the other, and nobody may change it in between."""
+        red, blue = lines
+        for kind in ("tram", "boat"):
+            slugs(line=blue, kind=kind), slugs(line=red, kind=kind)
+        movers: list[Any] = []
+
+        def move() -> None:
+            with contextlib.suppress(OperationalError):  # SQLite refuses the one or the other
+                Stop.objects.filter(slug="red1").update(line=blue)
+
+        def meanwhile(execute: Any, sql: str, *rest: Any) -> Any:
+            if sql.startswith("UPDATE") and not movers:
+                movers.append(parallel.start(move))
+                movers[0].join(0.3)  # it is let through, or waits for our row
+            return execute(sql, *rest)
+
+        with connection.execute_wrapper(meanwhile), contextlib.suppress(OperationalError):
+            if within:
+                with transaction.atomic():
+                    Stop.objects.filter(slug="red1").update(kind="boat")
+            else:
+                Stop.objects.filter(slug="red1").update(kind="boat")
+        parallel.join()
+        for line in lines:
+            for kind in ("tram", "boat"):
+                wanted = Stop.objects.filter(line=line, kind=kind).order_by("-position", "name", "pk")
+                assert slugs(line=line, kind=kind) == list(wanted.values_list("slug", flat=True))
 
     @pytest.mark.parametrize("seed", range(3))
     def test_random_steps(self, seed: int, lines: list[Line], fake_server: FakeBackend) -> None:

@@ -41,8 +41,8 @@ def test_a_way_to_write(
     for row in world.rows:
         type(row).objects.get_from_cache(pk=row.pk)
     selected: list[Any] = []
-    select = sql_writes._selected
-    monkeypatch.setattr(sql_writes, "_selected", lambda *args: selected.append(args) or select(*args))
+    select = sql_writes._matching
+    monkeypatch.setattr(sql_writes, "_matching", lambda *args: selected.append(args) or select(*args))
     if in_transaction:
         with transaction.atomic():
             path.write(world)

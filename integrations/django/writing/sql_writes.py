@@ -13,12 +13,14 @@ is restricted to them, so that what it writes is exactly what it outdates. More 
 are not named: then all rows of the model are outdated, by one key.
 
 What is derived from rows (`dependents`) is told the values of the columns it asks for. After the statement they are
-those it writes, where they are constants, else those that were selected; nothing is guessed.
+those it writes, where they are constants, else those that were selected; nothing is guessed. Between the two statements
+nobody else may change them, so the rows are locked: a statement in autocommit gets a transaction for it.
 
 A save may send an UPDATE and, if that matched nothing, an INSERT. In autocommit both share their holds.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, cast
 
@@ -28,43 +30,55 @@ from django.db.models.expressions import Col, ColPairs
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLDeleteCompiler, SQLInsertCompiler, SQLUpdateCompiler
 from django.db.models.sql.where import AND
+from django.db.transaction import atomic
 
 from cachecore.integrations.django.declaration import identity_names
 from cachecore.integrations.django.writing.connection import state_of
+from cachecore.integrations.django.writing.dependents import Dependent
 from cachecore.integrations.django.writing.statement import Touched
 from cachecore.integrations.django.writing.writes import UNKNOWN, Change, Identity, Table, table_of
 
 Rows = list[dict[str, Any]]
 """Of each row the identity, and what else was asked for, by attribute name."""
 
+Asked = Callable[[Any, Table], Sequence[str]]
+"""Which columns must be read before a statement, because it does not tell what they hold, for what is derived of them:
+of a query."""
+
+Outdated = Callable[[Any, Table, Sequence[str]], list[Touched]]
+"""What a statement outdates: of a compiler, with those columns."""
+
 
 def install() -> None:
     """Meet every statement from now on. Again is harmless."""
-    _meet(SQLInsertCompiler, "execute_sql", _of_insert)
-    _meet(SQLUpdateCompiler, "execute_sql", _of_update)
+    _meet(SQLInsertCompiler, "execute_sql", _asked_of_insert, _of_insert)
+    _meet(SQLUpdateCompiler, "execute_sql", _asked_of_update, _of_update)
     if hasattr(SQLUpdateCompiler, "execute_returning_sql"):  # from Django 6.0 on
-        _meet(SQLUpdateCompiler, "execute_returning_sql", _of_update)
-    _meet(SQLDeleteCompiler, "execute_sql", _of_delete)
+        _meet(SQLUpdateCompiler, "execute_returning_sql", _asked_of_update, _of_update)
+    _meet(SQLDeleteCompiler, "execute_sql", _asked_of_delete, _of_delete)
     model: Any = models.Model
     if not hasattr(model._save_table, "together"):
         model._save_table = _together(model._save_table)
 
 
-def _meet(kind: type, name: str, outdated: Callable[[Any, Table], list[Touched]]) -> None:
+def _meet(kind: type, name: str, asked: Asked, outdated: Outdated) -> None:
+    """Put in the place of a compiler's method one that outdates first what its statement writes."""
     original: Callable[..., Any] = getattr(kind, name)
     if hasattr(original, "outdated"):
         return
 
     @wraps(original)
     def send(compiler: Any, *args: Any, **options: Any) -> Any:
-        table = table_of(compiler.query.model)
+        table, state = table_of(compiler.query.model), state_of(compiler.using)
         if table is None:
-            with state_of(compiler.using).writing(()):
+            with state.writing(()):
                 return original(compiler, *args, **options)
         if getattr(compiler, "_cachecore_sends", False):  # one of these methods calls another
             return original(compiler, *args, **options)
         compiler._cachecore_sends = True
-        with state_of(compiler.using).writing(outdated(compiler, table)):
+        columns = asked(compiler.query, table)
+        transaction = atomic(compiler.using, savepoint=False) if columns and not state.in_transaction else nullcontext()
+        with transaction, state.writing(outdated(compiler, table, columns)):
             return original(compiler, *args, **options)
 
     send.outdated = outdated  # type: ignore[attr-defined]
@@ -95,46 +109,66 @@ def _together(original: Callable[..., Any]) -> Callable[..., Any]:
 # -- the three kinds of statements -----------------------------------------------------------------
 
 
-def _of_insert(compiler: Any, table: Table) -> list[Touched]:
+def _asked_of_insert(query: Any, table: Table) -> Sequence[str]:
+    return ()
+
+
+def _of_insert(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touched]:
     query, alias = compiler.query, compiler.using
     if query.on_conflict is OnConflict.UPDATE:
         return table.all_rows(alias)  # nobody tells which rows it changes
     names = identity_names(table.model)
     rows = table.rows(alias, [tuple(getattr(one, name, None) for name in names) for one in query.objs])
     told = table.own_dependents
-    asked = {name for one in told for name in one.columns}
+    wanted = {name for one in told for name in one.columns}
     made: Sequence[Any] = query.objs if told else ()
-    changes: list[Change] = [(None, {name: _attribute(one, name) for name in asked}) for one in made]
+    changes: list[Change] = [(None, {name: _attribute(one, name) for name in wanted}) for one in made]
     return rows + table.derived(alias, changes, told)
 
 
-def _of_update(compiler: Any, table: Table) -> list[Touched]:
+def _told_of_update(query: Any, table: Table) -> tuple[set[str], list[Dependent]]:
+    """The columns that an UPDATE writes, and the dependents that it concerns."""
+    written = {field.attname for field, _, _ in query.values}
+    told = [one for one in table.dependents if one.needs_old or one.any_update or not written.isdisjoint(one.columns)]
+    return written, told
+
+
+def _asked_of_update(query: Any, table: Table) -> Sequence[str]:
+    written, told = _told_of_update(query, table)
+    if not written.isdisjoint(identity_names(table.model)):
+        return ()
+    return sorted({name for one in told for name in one.columns if written and (one.needs_old or name not in written)})
+
+
+def _of_update(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touched]:
     query, alias = compiler.query, compiler.using
-    new = {field.attname: _written(field, value) for field, _, value in query.values}
-    if not new:
+    written, told = _told_of_update(query, table)
+    if not written:
         return []  # only columns of parents, whose statements follow
     identity = identity_names(table.model)
-    if not new.keys().isdisjoint(identity):
-        return table.all_rows(alias)
-    which = [
-        one for one in table.dependents if one.needs_old or one.any_update or not new.keys().isdisjoint(one.columns)
-    ]
-    unknown = {name for one in which for name in one.columns if one.needs_old or name not in new}
-    rows = _rows(compiler, table, sorted(unknown))
+    rows = _rows(compiler, table, columns) if written.isdisjoint(identity) else None
     if rows is None:
         return table.all_rows(alias)
-    changes: list[Change] = [(row, {**row, **new}) for row in rows]
-    return table.rows(alias, _identities(rows, identity)) + table.derived(alias, changes, which)
+    found = table.rows(alias, _identities(rows, identity))
+    if told:
+        new = {field.attname: _written(field, value) for field, _, value in query.values}
+        changes: list[Change] = [(row, {**row, **new}) for row in rows]
+        found += table.derived(alias, changes, told)
+    return found
 
 
-def _of_delete(compiler: Any, table: Table) -> list[Touched]:
+def _asked_of_delete(query: Any, table: Table) -> Sequence[str]:
+    return sorted({name for one in table.dependents if one.needs_old for name in one.columns})
+
+
+def _of_delete(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touched]:
     alias = compiler.using
-    which = [one for one in table.dependents if one.needs_old]
-    rows = _rows(compiler, table, sorted({name for one in which for name in one.columns}))
+    rows = _rows(compiler, table, columns)
     if rows is None:
         return table.all_rows(alias) + table.followers(alias)
+    told = [one for one in table.dependents if one.needs_old]
     changes: list[Change] = [(row, None) for row in rows]
-    found = table.rows(alias, _identities(rows, identity_names(table.model))) + table.derived(alias, changes, which)
+    found = table.rows(alias, _identities(rows, identity_names(table.model))) + table.derived(alias, changes, told)
     return found + table.followers(alias) if rows else found
 
 
@@ -145,31 +179,34 @@ def _identities(rows: Rows, names: Sequence[str]) -> list[Identity]:
 # -- which rows ------------------------------------------------------------------------------------
 
 
-def _rows(compiler: Any, table: Table, names: Sequence[str]) -> Rows | None:
+def _rows(compiler: Any, table: Table, columns: Sequence[str]) -> Rows | None:
     """The rows that a statement with a WHERE writes, with these columns besides; None if they are too many to be named.
 
-    If the statement does not name them itself it is restricted to what was found.
+    If the statement does not name them itself, or columns were read, it is restricted to what was found.
     """
-    identity = identity_names(table.model)
-    named = _named(compiler.query.where, compiler.query.model)
-    if named is not None and not names:
-        return [dict(zip(identity, one, strict=True)) for one in named]
+    query, identity = compiler.query, identity_names(table.model)
+    named = _named(query.where, query.model)
     limit = table.bulk_threshold(compiler.using)
-    if named is not None and len(named) > limit:
+    found = _matching(compiler, identity, limit) if named is None else named
+    if len(found) > limit and (named is None or columns):
         return None
-    known = {column.attname for column in compiler.query.get_meta().concrete_fields}  # a child's are not among them
-    columns = (*identity, *(name for name in names if name not in identity and name in known))
-    found = _selected(compiler, columns, limit)
-    if len(found) > limit:
-        return None
-    if named is None:
-        pks = [row[: len(identity)] if len(identity) > 1 else row[0] for row in found]
-        compiler.query.add_filter("pk__in", pks)
-    return [dict(zip(columns, row, strict=True)) for row in found]
+    if columns:
+        rows = _locked(compiler, identity, columns, found)
+        found = _identities(rows, identity)
+    else:
+        rows = [dict(zip(identity, one, strict=True)) for one in found]
+    if named is None or columns:
+        query.add_filter("pk__in", _keys(found))
+    return rows
 
 
-def _selected(compiler: Any, columns: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
-    """These columns of the rows that match a statement's WHERE now, and of one more than ``limit`` at most."""
+def _keys(identities: Sequence[Identity]) -> list[Any]:
+    """Primary keys as a filter takes them."""
+    return [one if len(one) > 1 else one[0] for one in identities]
+
+
+def _matching(compiler: Any, identity: Sequence[str], limit: int) -> list[Identity]:
+    """The keys of the rows that match a statement's WHERE now, and of one more than ``limit`` at most."""
     # As Django makes one of an UPDATE that needs several statements (SQLUpdateCompiler.pre_sql_setup).
     query: Any = compiler.query.chain(klass=Query)
     query.get_initial_alias()
@@ -178,10 +215,26 @@ def _selected(compiler: Any, columns: Sequence[str], limit: int) -> list[tuple[A
     query.extra = {}
     query.set_annotation_mask(())
     query.select = ()
-    query.add_fields(list(columns))
+    query.add_fields(list(identity))
     query.set_limits(high=limit + 1)
     rows = query.get_compiler(compiler.using).results_iter(tuple_expected=True)
-    return list(dict.fromkeys(tuple(row[: len(columns)]) for row in rows))
+    return list(dict.fromkeys(tuple(row[: len(identity)]) for row in rows))
+
+
+def _locked(compiler: Any, identity: Sequence[str], columns: Sequence[str], identities: Sequence[Identity]) -> Rows:
+    """What these rows hold in these columns, and nobody else can change it until the transaction ends.
+
+    SQLite has no locks of rows; there, a transaction that has read and then writes is refused if somebody else has
+    written in between.
+    """
+    query: Any = Query(compiler.query.model)
+    known = {column.attname for column in query.get_meta().concrete_fields}  # a child's are not among them
+    names = [*identity, *(name for name in columns if name not in identity and name in known)]
+    query.add_filter("pk__in", _keys(identities))
+    query.add_fields(names)
+    query.select_for_update = compiler.connection.features.has_select_for_update
+    rows = query.get_compiler(compiler.using).results_iter(tuple_expected=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _named(where: Any, model: type[models.Model]) -> list[Identity] | None:
