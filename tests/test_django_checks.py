@@ -93,7 +93,6 @@ def test_e003_a_cache_that_is_not_configured() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
     [message] = checked(Lost)
     assert (message.id, message.obj) == ("cachecore.E003", Lost)
@@ -111,7 +110,6 @@ def test_e004_a_field_that_does_not_exist() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
     messages = checked(Wrong)
     assert ids(messages) == ["E004", "E004"]
@@ -133,7 +131,6 @@ def test_e005_a_lookup_that_is_not_unique() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
             constraints = (
                 models.UniqueConstraint(fields=["name", "at"], condition=models.Q(slug="x"), name="some_of_them"),
             )
@@ -156,7 +153,6 @@ def test_every_way_of_being_unique_is_known() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
             unique_together = (("a", "b"),)
             constraints = (models.UniqueConstraint(fields=["b", "c"], name="b_c"),)
 
@@ -166,7 +162,6 @@ def test_every_way_of_being_unique_is_known() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "children"
 
     assert ids(checked(Base)) == []
     assert ids(checked(Child)) == ["E007"]  # it has the parent's manager too
@@ -183,7 +178,6 @@ def test_e006_values_that_cannot_be_cached_or_looked_up() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
     class Inexact(models.Model):
         data = models.JSONField(unique=True)
@@ -192,7 +186,6 @@ def test_e006_values_that_cannot_be_cached_or_looked_up() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
     [message] = checked(Strange)
     assert message.id == "cachecore.E006"
@@ -214,7 +207,6 @@ def test_e007_two_managers_declare() -> None:
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "first"
 
     [message] = checked(Twice)
     assert message.id == "cachecore.E007"
@@ -243,7 +235,6 @@ def test_e008_arguments_of_the_manager(arguments: dict[str, Any], said: str) -> 
 
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
     [message] = checked(Odd)
     assert message.id == "cachecore.E008"
@@ -355,7 +346,6 @@ def test_a_model_without_a_cache_is_not_checked() -> None:
     class Child(Base):
         class Meta:
             app_label = "geo_app"
-            base_manager_name = "objects"
 
     assert checked(Plain, Base) == []
     assert ids(checked(Child)) == ["E005"]

@@ -568,7 +568,6 @@ class TestPolicies:
 
             class Meta:
                 app_label = "geo_app"
-                base_manager_name = "objects"
 
         class App:
             def get_models(self) -> list[type[models.Model]]:

@@ -235,7 +235,7 @@ class TestRelations:
         assert Person.objects.get_from_cache(pk=person.pk).home_id is None
 
     def test_related_managers(self, cities: list[City]) -> None:
-        """add, remove, set, clear and update of the other side of a foreign key are seen with base_manager_name set."""
+        """add, remove, set, clear and update of the other side of a foreign key are seen."""
         oslo, bergen, _ = cities
         person = Person.objects.create(name="Ada")
         visits: list[tuple[Callable[[], Any], int | None]] = [

@@ -40,7 +40,6 @@ class Row(Eleven):
 
     class Meta:
         db_table = "benchmarks_row"
-        base_manager_name = "objects"
         constraints: ClassVar = [models.UniqueConstraint(fields=["name", "note"], name="benchmarks_row_name_note")]
 
 
@@ -63,7 +62,6 @@ class JsonRow(Eleven):
 
     class Meta:
         db_table = "benchmarks_json_row"
-        base_manager_name = "objects"
 
 
 class SeedJsonRow(Eleven):

@@ -29,17 +29,11 @@ class RedisRow(NetworkRow):
 
     objects = CacheManager(cache_fields=["slug"], cache_ttl=3600, cache="redis")
 
-    class Meta(NetworkRow.Meta):
-        base_manager_name = "objects"
-
 
 class MemcachedRow(NetworkRow):
     """In our cache on memcached."""
 
     objects = CacheManager(cache_fields=["slug"], cache_ttl=3600, cache="memcached")
-
-    class Meta(NetworkRow.Meta):
-        base_manager_name = "objects"
 
 
 class SeedRedisRow(NetworkRow):

@@ -20,9 +20,6 @@ class Country(models.Model):
 
     objects = CacheManager(cache_fields=["code"])
 
-    class Meta:
-        base_manager_name = "objects"
-
 
 class City(ChangeTracking, models.Model):
     """Looked up by a slug, by two columns together and by a column that may be NULL; has a mutable column."""
@@ -37,7 +34,6 @@ class City(ChangeTracking, models.Model):
     objects = CacheManager(cache_fields=["slug", ("country", "name"), "iata"], cache_ttl=300)
 
     class Meta:
-        base_manager_name = "objects"
         constraints = (models.UniqueConstraint(fields=["country", "name"], name="city_country_name"),)
 
 
@@ -56,9 +52,6 @@ class Person(models.Model):
     work = models.ForeignKey(City, models.SET_DEFAULT, default=None, null=True, related_name="workers")
 
     objects = CacheManager(cache_fields=["pk"])
-
-    class Meta:
-        base_manager_name = "objects"
 
 
 class Visitor(models.Model):
@@ -115,9 +108,6 @@ class Place(models.Model):
     open = models.BooleanField(default=True)
 
     objects = CacheManager(cache_fields=["name"])
-
-    class Meta:
-        base_manager_name = "objects"
 
 
 class Restaurant(Place):

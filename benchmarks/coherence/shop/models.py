@@ -29,7 +29,6 @@ class Row(models.Model):
         app_label = "shop"
         db_table = "bench_row"
         managed = False
-        base_manager_name = "objects"
 
     def __str__(self) -> str:
         return self.slug

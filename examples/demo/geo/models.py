@@ -15,9 +15,6 @@ class Country(models.Model):
 
     objects = CacheManager(cache_fields=["code"])
 
-    class Meta:
-        base_manager_name = "objects"
-
     def __str__(self) -> str:
         return self.name
 
@@ -38,7 +35,6 @@ class City(models.Model):
     objects = CacheManager(cache_fields=["slug", ("country", "name")], cache_ttl=300)
 
     class Meta:
-        base_manager_name = "objects"
         constraints: ClassVar = [models.UniqueConstraint(fields=["country", "name"], name="city_country_name")]
 
     def __str__(self) -> str:
