@@ -32,7 +32,7 @@ never yield in ``finally``; hold no lock across a yield. Being closed is a crash
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -81,6 +81,9 @@ class Subject(msgspec.Struct, frozen=True):
     identity_of: Callable[[Row], Hashable]
     """Row to its identity: a row of another identity is never believed, however it came under the key."""
 
+
+LEFT: Final = object()
+"""In place of an identity: the entry is the right one, and what it says has been found to be so no longer."""
 
 Seen = Sequence[Entry | Grant | None] | BackendError
 """The reply to an Acquire, or its failure."""
@@ -260,8 +263,9 @@ def _believe(subject: Subject, reading: _Reading, key: str, entry: Value | Unusa
         row = subject.load(entry.payload)
     except CorruptEntry:
         return "corrupt"
-    if subject.identity_of(row) != reading.keys[key]:
-        return "identity"
+    identity = subject.identity_of(row)
+    if identity != reading.keys[key]:
+        return "left" if identity is LEFT else "identity"
     reading.rows[key] = row
     return None
 

@@ -12,11 +12,11 @@ from typing import Literal
 import msgspec
 
 MissReason = Literal[
-    "absent", "leased", "held", "epoch", "schema", "corrupt", "identity", "format", "backend", "written"
+    "absent", "leased", "held", "epoch", "schema", "corrupt", "identity", "left", "format", "backend", "written"
 ]
 """Why a read went to the database: nothing stored; another reader is loading it; a writer is in flight; a bulk write
-outdated it; stored by code with other columns; not an entry; another row, or a list with rows that have left it; an
-entry of another format version; the backend failed; this transaction wrote it."""
+outdated it; stored by code with other columns; not an entry; another row; a list that rows have left; an entry of
+another format version; the backend failed; this transaction wrote it."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from cachecore.coherence import Row, Subject, fetch
+from cachecore.coherence import LEFT, Row, Subject, fetch
 from cachecore.operations import Operation, QueryMany
 
 Asked = tuple[object, ...]
@@ -61,8 +61,7 @@ def get_lists(
         return (yield from _query(of, wanted))
 
     def claimed(answer: Row) -> object:
-        # An entry that has named rows which have left is another list's, so to speak: it is displaced.
-        return None if answer in outdated else answer[0]
+        return LEFT if answer in outdated else answer[0]
 
     for last_look in (False, True):
         wanted = {key: asked for key, asked in lists.items() if key not in found}

@@ -154,9 +154,10 @@ def find_many(
     asked = {lookup.key: lookup for lookup in lookups}
     known = {key: claims[key] for key in asked if key in claims}
     unknown = [lookup for key, lookup in asked.items() if key not in known]
-    missing: list[str] = []
+    missing: frozenset[str] = frozenset()
     if unknown:
-        learned_claims, missing = yield from _pointers(subject, unknown, written)
+        learned_claims, found_missing = yield from _pointers(subject, unknown, written)
+        missing = frozenset(found_missing)
         known.update(learned_claims)
     rows: dict[str, Row] = {}
     if known:

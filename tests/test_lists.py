@@ -263,7 +263,7 @@ def test_a_deleted_row_needs_no_hold_and_is_looked_for_once(
     warm(cities, read)
     write(remote, cities, found, "DELETE FROM city WHERE id = 1", 1)
     assert operations(server, read) == ["acquire", "acquire", "abandon", "acquire", "displace", "fill"]
-    assert remote.statistics.miss_reasons.get("identity") == 1
+    assert remote.statistics.miss_reasons.get("left") == 1
     assert operations(server, read) == ["acquire", "acquire"]
     assert read() == [BERGEN]
 

@@ -190,6 +190,14 @@ def silently_changed_by_delete_of(model: type[models.Model]) -> Sequence[Declara
     or SET_NULL say, it does by statements of its own.
     """
     found: list[Declaration] = []
+    for child in silently_followed(model):
+        found += [one.declaration for one in affected_by(child) if one.declaration not in found]
+    return found
+
+
+def silently_followed(model: type[models.Model]) -> Sequence[type[models.Model]]:
+    """The models of which the database itself deletes or changes rows when one of ``model`` is deleted."""
+    found: list[type[models.Model]] = []
     reached, wanted = {concrete(model)}, [concrete(model)]
     while wanted:
         deleted = wanted.pop()
@@ -197,11 +205,30 @@ def silently_changed_by_delete_of(model: type[models.Model]) -> Sequence[Declara
             rule = getattr(relation, "on_delete", None)
             if not isinstance(getattr(relation, "field", None), models.ForeignKey) or not relation.auto_created:
                 continue
-            if rule is not models.DO_NOTHING and not getattr(rule, "__name__", "").startswith("DB_"):
+            if not _is_left_to_the_database(rule):
                 continue
             child = concrete(relation.related_model)  # type: ignore[arg-type]
-            found += [one.declaration for one in affected_by(child) if one.declaration not in found]
+            if child not in found:
+                found.append(child)
             if child not in reached:
                 reached.add(child)
                 wanted.append(child)
     return found
+
+
+def silently_led_by(model: type[models.Model]) -> Sequence[type[models.Model]]:
+    """The other way round: the models of which a deletion changes rows of ``model`` in the database."""
+    found: list[type[models.Model]] = []
+    wanted = [concrete(model)]
+    while wanted:
+        for column in wanted.pop()._meta.concrete_fields:
+            if column.is_relation and _is_left_to_the_database(getattr(column.remote_field, "on_delete", None)):
+                leader = concrete(column.related_model)  # type: ignore[arg-type]
+                if leader not in found:
+                    found.append(leader)
+                    wanted.append(leader)
+    return found
+
+
+def _is_left_to_the_database(rule: object) -> bool:
+    return rule is models.DO_NOTHING or getattr(rule, "__name__", "").startswith("DB_")

@@ -3,6 +3,7 @@
 Both look to a manager like the `ModelCache` whose rows they read (`Reading`), and both fill nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,7 +30,7 @@ class Reading(Protocol):
     def does_not_exist(self) -> Exception: ...
 
 
-class _Detour:
+class _Detour(ABC):
     """There is no straight path: each question goes by `rows`."""
 
     def __init__(self, cached: "ModelCache") -> None:
@@ -52,12 +53,25 @@ class _Detour:
         """Nothing."""
         return None
 
+    def rows(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[Row | None]:
+        """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
+        return self._cached.only_possible(names, values, self._rows, None)
+
+    def lists(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[list[Row]]:
+        """The rows of many lists by the same columns, each in its order."""
+        return self._cached.only_possible(names, values, self._lists, [])
+
+    @abstractmethod
+    def _rows(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[Row | None]: ...
+
+    @abstractmethod
+    def _lists(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[list[Row]]: ...
+
 
 class DatabaseReads(_Detour):
     """Rows from the database that writes go to. The cache is not asked, and nothing is counted."""
 
-    def rows(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[Row | None]:
-        """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
+    def _rows(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[Row | None]:
         cached, distinct = self._cached, list(dict.fromkeys(values))
         if names == cached.identity:
             identities = [value[0] if len(names) == 1 else value for value in values]
@@ -73,8 +87,7 @@ class DatabaseReads(_Detour):
             answers.update((value, query(value)) for value in distinct if value not in answers)
         return [answers.get(value) for value in values]
 
-    def lists(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[list[Row]]:
-        """The rows of many lists by the same columns, each in its order."""
+    def _lists(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[list[Row]]:
         return _lists_of(self._cached, names, values)
 
 
@@ -99,8 +112,7 @@ class ReplicaReads(_Detour):
         self._replica = replica
         self.instance = replica.instance
 
-    def rows(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[Row | None]:
-        """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
+    def _rows(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[Row | None]:
         cached, there = self._cached, self._replica
         if state_of(cached.alias).units:
             return cached.rows(names, values)
@@ -113,7 +125,7 @@ class ReplicaReads(_Detour):
                 return [cached.records.find_by(names, values[0], query, there.load, may_fill=False)]
             return list(cached.records.find_many(names, values, many, query, there.load, may_fill=False))
 
-    def lists(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[list[Row]]:
-        """The rows of many lists by the same columns, each in its order, all as the replica has them."""
+    def _lists(self, names: tuple[str, ...], values: Sequence[Row], /) -> list[list[Row]]:
+        # All as the replica has them.
         cached = self._cached
         return cached.lists(names, values) if state_of(cached.alias).units else _lists_of(self._replica, names, values)

@@ -6,7 +6,7 @@ found one equal to the other though they differ, as where it ignores case, the r
 
 import datetime
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.db import connections, models
 
@@ -41,6 +41,47 @@ def require_exact(column: Any, kind: object, alias: str) -> None:
         raise ConfigurationError(
             f"{label}: {type(target).__name__} has a {changed[0]} of its own, which may change what is compared"
         )
+
+
+def is_exact(column: Any, alias: str) -> bool:
+    """Whether it is so, judged by the field alone."""
+    target: Any = column
+    while target.is_relation:
+        target = target.target_field
+    kind = None if isinstance(target, models.DateTimeField) else _kind(target)
+    try:
+        require_exact(column, kind, alias)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def may_equal_others(column: Any, alias: str) -> bool:
+    """Whether the database may find a value of ``column`` equal to one that it holds though Python finds that they
+    differ, as it finds two decimals of different scale. Fields of foreign classes are believed."""
+    target: Any = column
+    while target.is_relation:
+        target = target.target_field
+    kind = cast("type[object]", type(target))
+    if issubclass(kind, models.DecimalField | models.FloatField | models.DateTimeField):
+        return True
+    if not issubclass(kind, models.CharField | models.TextField):
+        return False
+    collates = bool(getattr(target, "db_collation", None)) or connections[alias].vendor in _COLLATING
+    return collates or _overrides(target, "db_type")
+
+
+def _kind(column: Any) -> object:
+    """The type of a field's values; None: another than those whose equality can be exact."""
+    kinds: dict[type[models.Field[Any, Any]], object] = {
+        models.IntegerField: int,
+        models.CharField: str,
+        models.TextField: str,
+        models.BooleanField: bool,
+        models.UUIDField: uuid.UUID,
+        models.DateField: datetime.date,
+    }
+    return next((kind for field, kind in kinds.items() if isinstance(column, field)), None)
 
 
 def _overrides(column: Any, name: str) -> bool:

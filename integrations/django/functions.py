@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import update_wrapper
 from hashlib import blake2s
+from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from asgiref.sync import sync_to_async
@@ -30,8 +31,11 @@ from cachecore.errors import (
     UncacheableLookup,
     UnsupportedValue,
 )
+from cachecore.integrations.django import local
 from cachecore.integrations.django.conf import caches
-from cachecore.integrations.django.declaration import DEFAULT, column_named
+from cachecore.integrations.django.declaration import DEFAULT, column_named, silently_led_by
+from cachecore.integrations.django.equality import is_exact
+from cachecore.integrations.django.lookup_values import lookup_value, shown
 from cachecore.integrations.django.writing.connection import Guard, state_of
 from cachecore.integrations.django.writing.databases import database_of
 from cachecore.integrations.django.writing.dependents import depend
@@ -53,7 +57,9 @@ _CODEC = ValueCodec()
 class DependsOn:
     """The results that a row of ``model`` is a part of.
 
-    columns: field names whose values are the arguments of that result, in their order; none: all results.
+    columns: field names whose values are the arguments of that result, in their order; none: all results. A write
+        outdates all results too if Python cannot tell which values of a column the database finds equal: those of
+        decimals, floats, dates with a time, text with a collation, fields that change values when they write them.
     arguments: for anything else: called with those values, returns the argument tuples of all results that the row is a
         part of.
     """
@@ -67,14 +73,23 @@ class DependsOn:
         self._model = model
         self._columns = columns
         self._arguments = arguments
+        if arguments is not None and not callable(arguments):
+            raise ConfigurationError(f"DependsOn: arguments must be a function, not {shown(arguments)}")
+        self._exact: dict[str, bool] = {}
+        """By alias of a database: whether it finds the values of all columns equal exactly if Python does."""
 
     @property
     def model(self) -> type[models.Model]:
         """The model. Raises ConfigurationError for a name that no application has."""
-        if not isinstance(self._model, str):
-            return self._model
+        given: Any = self._model
+        if isinstance(given, type) and issubclass(given, models.Model):
+            return given
+        if not isinstance(given, str):
+            raise ConfigurationError(
+                f'DependsOn takes a model or "app_label.Model", not {shown(cast("object", given))}'
+            )
         try:
-            return apps.get_model(self._model)
+            return apps.get_model(given)
         except (LookupError, ValueError) as error:
             raise ConfigurationError(f"DependsOn({self._model!r}): {error}") from error
 
@@ -82,11 +97,52 @@ class DependsOn:
         """Attribute names. Raises ConfigurationError naming what is no field of the model."""
         return tuple(column_named(self.model, name).attname for name in self._columns)
 
-    def results(self, values: Sequence[Any]) -> Iterable[Arguments] | None:
+    def results(self, values: Sequence[Any], alias: str) -> Iterable[Arguments] | None:
         """The arguments of the results that a row with these values is a part of; None: all."""
+        if not values:
+            return None
+        try:
+            meant = self._meant(values)
+        except UncacheableLookup:
+            return None
         if self._arguments is not None:
-            return self._arguments(*values)
-        return [tuple(values)] if values else None
+            found: Any = self._arguments(*meant)
+            if isinstance(found, str | bytes) or not isinstance(found, Iterable | None):
+                raise ConfigurationError(
+                    f"arguments= of DependsOn({self.model._meta.label}) returns tuples of arguments, not {shown(found)}"
+                )
+            return cast("Iterable[Arguments] | None", found)
+        return [meant] if self._is_exact(alias) else None
+
+    def asked(self, arguments: Arguments) -> Arguments:
+        """The arguments of a call as a row would tell them: 1 for "1". Raises UncacheableLookup for what no row could
+        tell: nobody would outdate its result."""
+        if self._arguments is not None or not self._columns:
+            return arguments
+        if len(arguments) != len(self._columns):
+            raise UncacheableLookup(
+                f"a result by {len(arguments)} arguments would never be outdated: "
+                f"{self.model._meta.label} tells {', '.join(self._columns)}; say arguments= of DependsOn"
+            )
+        return self._meant(arguments)
+
+    def _meant(self, values: Sequence[Any]) -> Arguments:
+        """Values as the columns hold them. Raises UncacheableLookup."""
+        model = self.model
+        columns = [column_named(model, name) for name in self._columns]
+        pairs = zip(columns, values, strict=True)
+        # An instance is no argument: it is kept what it says, and it says more than its key.
+        return tuple(
+            one if one is None or isinstance(one, models.Model) else lookup_value(model, column, one)
+            for column, one in pairs
+        )
+
+    def _is_exact(self, alias: str) -> bool:
+        known = self._exact.get(alias)
+        if known is None:
+            columns = [column_named(self.model, name) for name in self._columns]
+            known = self._exact[alias] = all(is_exact(column, alias) for column in columns)
+        return known
 
 
 class CachedFunction(Generic[P, R]):
@@ -125,8 +181,7 @@ class CachedFunction(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result, from the cache or computed. Whatever the function raises is raised and nothing is stored."""
-        if kwargs:
-            raise UncacheableLookup(f"{self.name} is cached by its positional arguments, not by {', '.join(kwargs)}")
+        self._refuse(kwargs)
         [result] = self.many([args])
         return result
 
@@ -136,14 +191,17 @@ class CachedFunction(Generic[P, R]):
 
     def many(self, arguments: Iterable[Sequence[Any]]) -> list[R]:
         """The results of many calls, in their order, in one round trip; each that is not cached is computed."""
-        asked = [tuple(one) for one in arguments]
+        asked = [self._asked(one) for one in _calls(arguments)]
         digests = [_digest(one) for one in asked]
         meant = dict(zip(digests, asked, strict=True))
         computed: dict[str, R] = {}
 
         def compute(identities: Sequence[str]) -> Generator[tuple[str, bytes], None, None]:
             for digest in identities:
-                result = computed[digest] = self._function(*meant[digest])
+                if digest not in computed:  # it may be asked for twice, and is called once
+                    with local.passed_by():
+                        computed[digest] = self._function(*meant[digest])
+                result = computed[digest]
                 if result is not None:
                     yield digest, self._encoded(result)
 
@@ -153,8 +211,9 @@ class CachedFunction(Generic[P, R]):
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Outdate one result, for a change that nobody could see. In a transaction it takes effect at its commit."""
+        self._refuse(kwargs)
         records = self.records(self.using)
-        self._outdate([records.entity.key(_digest(tuple(args)))])
+        self._outdate([records.entity.key(self._digest(tuple(args)))])
 
     def invalidate_all(self) -> None:
         """Outdate every result."""
@@ -172,13 +231,17 @@ class CachedFunction(Generic[P, R]):
         for one in self.depends:
             depend(one.model, _Dependent(self, one))
             for model in (one.model, *one.model._meta.all_parents):
-                connect(model)
+                for written in (model, *silently_led_by(model)):
+                    connect(written)
 
     def touched(self, alias: str, results: Iterable[Arguments] | None) -> Touched:
         """The keys of these results, None: of all."""
-        records = self.records(alias)
-        keys = [records.entity.epoch_key] if results is None else [records.entity.key(_digest(one)) for one in results]
-        return caches[self.cache], keys, records.entity.policy
+        entity = self.records(alias).entity
+        keys = [entity.epoch_key]
+        if results is not None:
+            with suppress(UncacheableLookup):  # what no result can be asked by may be equal to what one was asked by
+                keys = [entity.key(self._digest(one)) for one in results]
+        return caches[self.cache], keys, entity.policy
 
     def records(self, alias: str) -> Records:
         """The access to its results in the database ``alias``."""
@@ -215,6 +278,26 @@ class CachedFunction(Generic[P, R]):
         with state_of(self.using).writing([(caches[self.cache], keys, self.records(self.using).entity.policy)]):
             pass
 
+    def _refuse(self, kwargs: Mapping[str, Any]) -> None:
+        if kwargs:
+            raise UncacheableLookup(f"{self.name} is cached by its positional arguments, not by {', '.join(kwargs)}")
+
+    def _asked(self, arguments: Arguments) -> Arguments:
+        """The arguments by which a result is kept, and computed."""
+        try:
+            for one in self.depends:
+                arguments = one.asked(arguments)
+        except UncacheableLookup as error:
+            raise UncacheableLookup(f"{self.name}: {error}") from error
+        return arguments
+
+    def _digest(self, arguments: Any) -> str:
+        if not isinstance(arguments, tuple | list):
+            raise ConfigurationError(
+                f"{self.name}: what arguments= of DependsOn returns are tuples of arguments, not {shown(arguments)}"
+            )
+        return _digest(self._asked(tuple(cast("Sequence[Any]", arguments))))
+
     def _encoded(self, result: R) -> bytes:
         try:
             return _CODEC.encode(result)
@@ -233,8 +316,19 @@ class CachedFunction(Generic[P, R]):
 def _digest(arguments: Arguments) -> str:
     try:
         return blake2s(_CODEC.encode(arguments), digest_size=16).hexdigest()
-    except UnsupportedValue as error:
-        raise UncacheableLookup(f"results cannot be cached by the arguments {arguments!r}: {error}") from error
+    except ValueError as error:  # an UnsupportedValue, or an int of more digits than the interpreter converts
+        raise UncacheableLookup(f"results cannot be cached by the arguments {shown(arguments)}: {error}") from error
+
+
+def _calls(arguments: Any) -> list[Arguments]:
+    """The arguments of many calls."""
+    calls = list(cast("Any", arguments) if isinstance(arguments, Iterable) else [arguments])
+    for one in calls:
+        if not isinstance(one, tuple | list):
+            raise UncacheableLookup(
+                f"the arguments of many calls are an iterable of tuples; this is none: {shown(one)}"
+            )
+    return [tuple(one) for one in calls]
 
 
 class _Dependent:
@@ -249,7 +343,7 @@ class _Dependent:
         self.columns = depends.columns()
 
     def touched(self, alias: str, values: Mapping[str, Any]) -> Touched | None:
-        results = self._depends.results([values[name] for name in self.columns])
+        results = self._depends.results([values[name] for name in self.columns], alias)
         return self._function.touched(alias, results)
 
     def all_touched(self, alias: str) -> Touched:
@@ -302,6 +396,11 @@ def cached_function(
         raise ConfigurationError("cached_function needs to know what results depend on: DependsOn(Model, ...)")
 
     def decorate(function: Callable[P, R]) -> CachedFunction[P, R]:
+        if not callable(function) or iscoroutinefunction(function) or isgeneratorfunction(function):
+            raise ConfigurationError(f"cached_function is for functions that return a value, not for {shown(function)}")
+        wanted: Any = name or ""
+        if not isinstance(wanted, str) or not (wanted or hasattr(function, "__qualname__")):
+            raise ConfigurationError(f"cached_function: {shown(function)} needs a name=, a str, not {shown(name)}")
         called = name or f"{function.__module__}.{function.__qualname__}"
         return CachedFunction(function, depends, called, using, cache, ttl, version)
 

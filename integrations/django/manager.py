@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 from asgiref.sync import sync_to_async
 from django.db import connections, models, router, transaction
 
-from cachecore.errors import ConfigurationError, UncacheableLookup
-from cachecore.integrations.django.declaration import DEFAULT, Declaration, declared
+from cachecore.errors import ConfigurationError, InvalidKey, UncacheableLookup
+from cachecore.integrations.django.declaration import DEFAULT, Declaration, concrete, declared
 from cachecore.integrations.django.detours import DatabaseReads, Reading, ReplicaReads
-from cachecore.integrations.django.model_cache import ModelCache, model_cache
+from cachecore.integrations.django.lookup_values import shown
+from cachecore.integrations.django.model_cache import MOST_TOGETHER, ModelCache, model_cache
 from cachecore.integrations.django.orm.create_or_update import CreateOrUpdate
 from cachecore.integrations.django.orm.hooks import ManagerHooks
 from cachecore.integrations.django.orm.post_update import PostUpdateQuerySet
@@ -50,13 +51,21 @@ def _lookups(option: str, declared: Lookups) -> tuple[tuple[str, ...], ...]:
     return tuple(lookups)
 
 
+def _fields(option: str, declared: Any) -> tuple[str, ...]:
+    """The names in an option that takes single fields."""
+    lookups = _lookups(option, declared)
+    if any(len(names) > 1 for names in lookups):
+        raise ConfigurationError(f"{option} must be a list of field names, not {declared!r}")
+    return tuple(name for (name,) in lookups)
+
+
 def _lists(declared: Lookups | Mapping[Any, Any]) -> dict[tuple[str, ...], tuple[str, ...] | None]:
     """The declared lists, and how each is sorted; None: as Meta.ordering says."""
     lists = _lookups("cache_lists", cast("Lookups", declared))
     if not isinstance(declared, Mapping):
         return dict.fromkeys(lists)
     return {
-        names: None if order is None else tuple(name for (name,) in _lookups("an order in cache_lists", order))
+        names: None if order is None else _fields("an order in cache_lists", order)
         for names, order in zip(lists, declared.values(), strict=True)
     }
 
@@ -77,8 +86,29 @@ def _asked(names: Sequence[str], values: Any) -> dict[str, Any]:
     """The query for the row of which these names have these values."""
     parts = cast("Sequence[Any]", values if isinstance(values, tuple | list) else ())
     if len(parts) != len(names):
-        raise UncacheableLookup(f"{values!r} is no value of the lookup {'+'.join(names)}")
+        raise UncacheableLookup(f"{shown(cast('Any', values))} is no value of the lookup {'+'.join(names)}")
     return dict(zip(names, parts, strict=True))
+
+
+def _several(values: Any) -> list[Any]:
+    """The values of a call that takes many. A text is one value and not many of a letter."""
+    try:
+        one_by_one = None if isinstance(values, str | bytes) else iter(values)
+    except TypeError:
+        one_by_one = None
+    if one_by_one is None:
+        raise UncacheableLookup(f"many values are asked for by an iterable of them, not by {shown(values)}")
+    return list(one_by_one)
+
+
+def _lookup(key: Any) -> str | tuple[str, ...]:
+    """The name or names of a lookup."""
+    if isinstance(key, str):
+        return key
+    names: tuple[Any, ...] = tuple(key) if hasattr(key, "__iter__") else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UncacheableLookup(f"key is the name of a lookup or a tuple of names, not {shown(key)}")
+    return names
 
 
 class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
@@ -124,10 +154,12 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         self.cache_missing = (
             cache_missing if isinstance(cache_missing, bool) else _lookups("cache_missing", cache_missing)
         )
-        self.cache_relations = tuple(name for (name,) in _lookups("cache_relations", cache_relations))
+        self.cache_relations = _fields("cache_relations", cache_relations)
         self.cache_ttl = cache_ttl
         self.cache_version = cache_version
         self.cache = cache
+        if not isinstance(cache_policy, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"cache_policy must be a dict of fields of Policy, not {cache_policy!r}")
         self.cache_policy = dict(cache_policy or {})
         self.cache_replica = cache_replica
         self._declaration: Declaration | None = None
@@ -187,7 +219,10 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         cached: Reading
         # This is the hot path: switches cost a look at one attribute while none is thrown.
         cached = self._reading() if default is None or switches.any or not default.is_current else default
-        instance: M | None = cached.answer(query)
+        try:
+            instance: M | None = cached.answer(query)
+        except InvalidKey:  # text that is no UTF-8, of which there is no row
+            instance = None
         if instance is not None:
             return instance
         names, values = cached.question(query)
@@ -199,13 +234,16 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
     def get_many_from_cache(self, values: Iterable[Any], key: str | Sequence[str] = "pk") -> list[M]:
         """The rows of many values of one lookup, in the order of ``values``, duplicates included.
 
-        Values without a row are left out. One multi-get, and one query for the rows that are not cached. ``key`` is a
-        lookup as in `get_from_cache`; for one of several fields it is a tuple and so is each value.
+        Values without a row are left out, also those that the column cannot hold. One multi-get, and one query for the
+        rows that are not cached; of more than 5000 values, one of each for so many. ``key`` is a lookup as in
+        `get_from_cache`; for one of several fields it is a tuple and so is each value.
         """
-        cached = self._reading()
-        if isinstance(key, str):
-            values = list(values)
-            answers: list[M] | None = cached.answers(key, values)
+        cached, values, key = self._reading(), _several(values), _lookup(key)
+        if isinstance(key, str) and len(values) <= MOST_TOGETHER:
+            try:
+                answers: list[M] | None = cached.answers(key, values)
+            except InvalidKey:  # text that is no UTF-8, of which there is no row
+                answers = None
             if answers is not None:
                 return answers
         found: list[M | None] = []
@@ -213,7 +251,10 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         columns: tuple[str, ...] = ()
         for value in values:
             query = {key: value} if isinstance(key, str) else _asked(key, value)
-            instance: M | None = cached.hit(query)
+            try:
+                instance: M | None = cached.hit(query)
+            except InvalidKey:
+                instance = None
             if instance is None:
                 columns, ordered = cached.question(query)
                 missing.append(ordered)
@@ -238,7 +279,7 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
 
     def get_lists_from_cache(self, values: Iterable[Any], key: str | Sequence[str]) -> list[list[M]]:
         """The lists of many values of ``key``, in the order of ``values``: as many round trips as for one."""
-        cached = self._reading()
+        cached, values, key = self._reading(), _several(values), _lookup(key)
         asked = [cached.list_question({key: value} if isinstance(key, str) else _asked(key, value)) for value in values]
         found = cached.lists(asked[0][0], [one for _, one in asked]) if asked else []
         return [cached.peers(cached.instance(row) for row in rows) for rows in found]
@@ -249,20 +290,23 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
 
     async def aget_lists_from_cache(self, values: Iterable[Any], key: str | Sequence[str]) -> list[list[M]]:
         """Like `get_lists_from_cache`."""
-        return await sync_to_async(self.get_lists_from_cache)(list(values), key)
+        return await sync_to_async(self.get_lists_from_cache)(_several(values), key)
 
     async def aget_from_cache(self, **query: Any) -> M:
         """Like `get_from_cache`. What an in-process cache can answer is answered without leaving the event loop."""
         cached = self._reading()
         # The transaction of our caller may be in another thread, that of its synchronous part.
-        instance = None if dirty.any else cached.hit(query)
+        try:
+            instance = None if dirty.any else cached.hit(query)
+        except InvalidKey:
+            instance = None
         if instance is not None:
             return cast("M", instance)
         return await sync_to_async(self.get_from_cache)(**query)
 
     async def aget_many_from_cache(self, values: Iterable[Any], key: str | Sequence[str] = "pk") -> list[M]:
         """Like `get_many_from_cache`."""
-        return await sync_to_async(self.get_many_from_cache)(list(values), key)
+        return await sync_to_async(self.get_many_from_cache)(_several(values), key)
 
     # -- reading otherwise -------------------------------------------------------------------------
 
@@ -286,7 +330,7 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         so that a router must send their writes to the primary. What an open transaction has written is read from the
         database that it was written to. Raises ConfigurationError if the alias is none.
         """
-        chosen = alias or self.cache_replica or router.db_for_read(self.model)
+        chosen = alias if alias is not None else self.cache_replica or router.db_for_read(self.model)
         if chosen not in connections:
             known = ", ".join(connections)
             raise ConfigurationError(f"{self.model._meta.label}: {chosen!r} is no database; there are {known}")
@@ -322,8 +366,9 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         cache cannot be reached.
         """
         cached = self._current()
-        _, identity = cached.question({"pk": pk})
-        outdate(self.model, cached.alias, [identity])
+        names, identity = cached.question({"pk": pk})
+        if cached.can_be(names, identity):
+            outdate(self.model, cached.alias, [identity])
 
     async def auncache_object(self, pk: Any) -> None:
         """Like `uncache_object`."""
@@ -355,13 +400,21 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
 
     def has_changed(self, instance: models.Model, field: str) -> bool:
         """Whether a cached lookup's field differs from what was loaded or last saved; False for an unsaved instance."""
-        return changed(instance, field)
+        return changed(self._own(instance, field), field)
 
     def old_value(self, instance: models.Model, field: str) -> Any:
         """The value of a cached lookup's field as loaded or last saved; None for an unsaved instance."""
-        return loaded_value(instance, field)
+        return loaded_value(self._own(instance, field), field)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _own(self, instance: Any, field: Any) -> models.Model:
+        """The instance, if it is one of this manager's model and ``field`` can be the name of one of its fields."""
+        if not isinstance(field, str):
+            raise UncacheableLookup(f"{self.model._meta.label}.{shown(field)} is not tracked: it is no name of a field")
+        if not isinstance(instance, concrete(self.model)):
+            raise UncacheableLookup(f"{self.model._meta.label} has no such instance: {shown(instance)}")
+        return instance
 
     def _reading(self) -> Reading:
         """What this manager reads by: the cached rows, unless something says otherwise."""

@@ -16,7 +16,7 @@ reads of many scopes. It is as coherent as a row: every write of the ORM to the 
 scopes that the row was and is in (`functions`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -28,7 +28,7 @@ from cachecore.errors import ConfigurationError, UncacheableLookup
 from cachecore.integrations.django.declaration import DEFAULT, column_named
 from cachecore.integrations.django.functions import CachedFunction, DependsOn
 from cachecore.integrations.django.local import clear_local_cache
-from cachecore.integrations.django.lookup_values import lookup_value
+from cachecore.integrations.django.lookup_values import can_hold, lookup_value, shown
 from cachecore.integrations.django.orm.create_or_update import create_or_update
 
 M = TypeVar("M", bound=models.Model)
@@ -67,9 +67,13 @@ class MappingManager(models.Manager[M]):
         cache: str = "default",
     ) -> None:
         super().__init__()
-        for name, given in (("scope", scope), ("optional", optional)):
-            if isinstance(given, str):
-                raise ConfigurationError(f"MappingManager: {name} must be a list of field names, not {given!r}")
+        names: Any = (("scope", scope), ("optional", optional))
+        for name, given in names:
+            if type(given) not in (list, tuple) or not all(isinstance(one, str) for one in given):
+                raise ConfigurationError(f"MappingManager: {name} must be a list of field names, not {shown(given)}")
+        for name, given in (("key", key), ("value", value)):
+            if not isinstance(given, str) or not given:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(f"MappingManager: {name} must be the name of a field, not {shown(given)}")
         self._scope = tuple(scope)
         self._key = key
         self._value = value
@@ -96,8 +100,10 @@ class MappingManager(models.Manager[M]):
         self, instances: Iterable[Any], key: str, default: Any = None, **optional: Any
     ) -> dict[Any, Any]:
         """The values of one key in many scopes of one field, by what was given for each, in one round trip."""
+        if isinstance(instances, str | bytes) or not isinstance(instances, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UncacheableLookup(f"{self._label}: get_value_bulk takes many instances, not {shown(instances)}")
         given = list(instances)
-        place = self._place(key, optional)
+        place = self._place(self._key_value(key), optional)
         mappings = self.results.many([self._scope_values([one]) for one in given])
         return {one: found.get(place, default) for one, found in zip(given, mappings, strict=True)}
 
@@ -112,7 +118,11 @@ class MappingManager(models.Manager[M]):
     def unset_value(self, *where: Any, **optional: Any) -> bool:
         """Remove a key, ``unset_value(project, "theme")``; whether there was one."""
         scope, key = self._where(where)
-        deleted, _ = self.filter(**self._row(scope, key, optional)).delete()
+        row = self._row(scope, key, optional)
+        alias = self._db or router.db_for_write(self.model)
+        if not self._can_hold(alias, row):
+            return False
+        deleted, _ = self.filter(**row).delete()
         return deleted > 0
 
     set_value.alters_data = True  # type: ignore[attr-defined]
@@ -170,7 +180,10 @@ class MappingManager(models.Manager[M]):
 
     def _load(self, alias: str, *scope: Any) -> dict[Any, Any]:
         names = [column.attname for column in self._columns(self._scope)]
-        rows = self.model._base_manager.using(alias).filter(**dict(zip(names, scope, strict=True))).order_by("pk")
+        where = dict(zip(names, scope, strict=True))
+        if not self._can_hold(alias, where):
+            return {}
+        rows = self.model._base_manager.using(alias).filter(**where).order_by("pk")
         places = [column.attname for column in self._columns(self._optional)]
         found = rows.values_list(self._key, self._value, *places)
         return {(key, *optional) if optional else key: value for key, value, *optional in found}
@@ -180,7 +193,14 @@ class MappingManager(models.Manager[M]):
         if len(where) != len(wanted):
             raise UncacheableLookup(f"{self._label} takes {', '.join(wanted)}, not {len(where)} arguments")
         *scope, key = where
-        return self._scope_values(scope), lookup_value(self.model, column_named(self.model, self._key), key)
+        return self._scope_values(scope), self._key_value(key)
+
+    def _key_value(self, key: Any) -> Any:
+        return lookup_value(self.model, column_named(self.model, self._key), key)
+
+    def _can_hold(self, alias: str, row: Mapping[str, Any]) -> bool:
+        """Whether there may be a row with these values: a query for one that a column cannot hold may be an error."""
+        return all(can_hold(column_named(self.model, name), alias)(value) for name, value in row.items())
 
     def _scope_values(self, scope: Sequence[Any]) -> tuple[Any, ...]:
         columns = self._columns(self._scope)

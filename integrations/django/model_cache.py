@@ -4,8 +4,10 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -18,7 +20,7 @@ from cachecore.integrations.django.conf import caches
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
 from cachecore.integrations.django.equality import require_exact
 from cachecore.integrations.django.hit import HitPath, Plan
-from cachecore.integrations.django.lookup_values import lookup_value
+from cachecore.integrations.django.lookup_values import can_hold, lookup_value, shown
 from cachecore.integrations.django.relations.peers import answering_peers, are_grouped, together
 from cachecore.integrations.django.rows import RowLayout
 from cachecore.integrations.django.shared import shared_path
@@ -32,6 +34,14 @@ from cachecore.unit import Unit
 logger = logging.getLogger("cachecore")
 
 Row = tuple[Any, ...]
+Answer = TypeVar("Answer")
+
+MOST_TOGETHER = 5000
+"""Values asked of the cache in one round trip. Far more of them would keep a server from answering others, and take
+longer than the timeout of a backend."""
+
+_MOST_PARAMETERS = 20_000
+"""Of a statement to a database that names no limit. PostgreSQL has one of 65,535 if it is the server that binds."""
 
 _MOST_ALTERNATIVES = 400
 """In one condition ``a OR b OR ...``: SQLite refuses expressions more than 1000 deep."""
@@ -45,7 +55,7 @@ class ModelCache:
         self.model = declaration.model
         self.alias = alias
         self.cache = caches[declaration.cache]
-        self.layout = RowLayout(self.model, version=declaration.version)
+        self.layout = RowLayout(self.model, version=_version(declaration))
         self.identity = identity_names(self.model)
         policy = self.cache.policy.replace(**declaration.options)
         if declaration.ttl is not DEFAULT:
@@ -67,6 +77,8 @@ class ModelCache:
         if len(self.identity) == 1:
             self._named["pk"] = self.model._meta.pk
         self._lookup_names = {frozenset(names): names for names in self.records.entity.lookups}
+        asked = (self.identity, *self._lookup_names.values(), *self.records.derived.list_key)
+        self._holds = {name: can_hold(self._named[name], alias) for names in asked for name in names}
         position = self.records.entity.position
         tracked = tuple(position[name] for name in tracked_names(self.model))
         self._snapshot = _getter(tracked)
@@ -169,7 +181,7 @@ class ModelCache:
             for column, meant in self._columns(name.removesuffix("__exact"), value, query):
                 if asked.setdefault(column, meant) != meant:
                     raise UncacheableLookup(
-                        f"{self.model._meta.label}: {name}={value!r} contradicts the rest of the query"
+                        f"{self.model._meta.label}: {name}={shown(value)} contradicts the rest of the query"
                     )
         return asked
 
@@ -185,8 +197,9 @@ class ModelCache:
     def _composite(self, value: Any) -> list[tuple[str, Any]]:
         parts: Any = value.pk if isinstance(value, self.declaration.concrete) else value
         if not isinstance(parts, tuple | list) or len(cast("Sequence[Any]", parts)) != len(self.identity):
+            known = ", ".join(self.identity)
             raise UncacheableLookup(
-                f"{self.model._meta.label}: the primary key is a tuple of {', '.join(self.identity)}, not {value!r}"
+                f"{self.model._meta.label}: the primary key is a tuple of {known}, not {shown(value)}"
             )
         pairs = zip(self.identity, cast("Sequence[Any]", parts), strict=True)
         return [(name, self.value(self._named[name], part)) for name, part in pairs]
@@ -210,9 +223,11 @@ class ModelCache:
 
     def load(self, identities: Sequence[Any]) -> Iterable[Row]:
         """The rows of these identities, in any order."""
-        if len(identities) == 1:
-            return list(self._select().filter(pk=identities[0]))
-        return self._in_batches("pk__in", identities, len(self.identity))
+        is_single = len(self.identity) == 1
+        wanted = [one for one in identities if self.can_be(self.identity, (one,) if is_single else one)]
+        if len(wanted) == 1:
+            return list(self._select().filter(pk=wanted[0]))
+        return self._in_batches("pk__in", wanted, len(self.identity))
 
     def query(self, names: tuple[str, ...]) -> Callable[[Row], Row | None]:
         """The function that reads the row of one lookup. It raises MultipleObjectsReturned as ``get`` does."""
@@ -249,8 +264,8 @@ class ModelCache:
 
     def _batches(self, values: Sequence[Any], parameters: int) -> Iterable[Sequence[Any]]:
         """Slices small enough for what the database allows in one statement."""
-        limit = connections[self.alias].features.max_query_params
-        size = max(1, limit // parameters) if limit else len(values)
+        limit = connections[self.alias].features.max_query_params or _MOST_PARAMETERS
+        size = max(1, limit // parameters)
         if parameters > 1:
             size = min(size, _MOST_ALTERNATIVES)
         return (values[start : start + size] for start in range(0, len(values), size))
@@ -263,19 +278,42 @@ class ModelCache:
         state.begin_read()
         return state
 
+    def can_be(self, names: Sequence[str], values: Row) -> bool:
+        """Whether columns of the identity, a lookup or a list can hold these values: there may be such a row."""
+        holds = self._holds
+        return all(holds[name](value) for name, value in zip(names, values, strict=True))
+
+    def only_possible(
+        self,
+        names: tuple[str, ...],
+        values: Sequence[Row],
+        ask: Callable[[tuple[str, ...], Sequence[Row]], list[Answer]],
+        nothing: Answer,
+    ) -> list[Answer]:
+        """What ``ask`` answers to the values that there may be, so many at a time; ``nothing`` to the others, of which
+        nobody is asked."""
+        possible = [self.can_be(names, value) for value in values]
+        if all(possible) and len(values) <= MOST_TOGETHER:
+            return ask(names, values)
+        wanted = [value for value, may_be in zip(values, possible, strict=True) if may_be]
+        parts = (wanted[start : start + MOST_TOGETHER] for start in range(0, len(wanted), MOST_TOGETHER))
+        answers = chain.from_iterable(ask(names, part) for part in parts)
+        return [next(answers) if may_be else nothing for may_be in possible]
+
     def rows(self, names: tuple[str, ...], values: Sequence[Row]) -> list[Row | None]:
         """The rows of many values of one lookup or of the identity, in their order; None where there is none."""
         with self.watching(values):
             if self._looks_locally:
                 remembered = local.open_for(self.declaration.cache)
                 if remembered is not None:
-                    return remembered.rows(self, names, values, self._rows)
-            return self._rows(names, values)
+                    return self.only_possible(names, values, partial(remembered.rows, self, ask=self._rows), None)
+            return self.only_possible(names, values, self._rows, None)
 
     def by_value(self, name: str, values: Sequence[Any]) -> dict[Any, Any]:
         """The instances of many different values of one column, the identity or a lookup, which have precisely its
         type; those without a row are left out. They are peers."""
-        answers = self.answers(name, values)
+        values = [value for value in values if self.can_be((name,), (value,))]
+        answers = self.answers(name, values) if len(values) <= MOST_TOGETHER else None
         if answers is not None:
             return {vars(instance)[name]: instance for instance in answers}
         found: dict[Any, Any] = {}
@@ -322,7 +360,9 @@ class ModelCache:
 
     def lists(self, names: tuple[str, ...], values: Sequence[Row]) -> list[list[Row]]:
         """The rows of many lists by the same columns, each in its order."""
+        return self.only_possible(names, values, self._lists, [])
 
+    def _lists(self, names: tuple[str, ...], values: Sequence[Row]) -> list[list[Row]]:
         def ask(unit: Unit | None, may_fill: bool, guard: Guard) -> list[list[Row]]:
             many, load = guard(self.query_many(names)), guard(self.load)
             return self.records.get_lists(names, values, many, load, unit=unit, may_fill=may_fill)
@@ -351,6 +391,15 @@ class ModelCache:
         if local.used:
             local.drop(self.records.keys_for(identities) if identities else [self.records.entity.epoch_key])
         self.cache.invalidate(self.records, *identities)
+
+
+def _version(declaration: Declaration) -> int | str | None:
+    """The version of stored rows: those that one manager shows are not read by another that may hide them."""
+    manager: Any = getattr(declaration.model, declaration.manager_name)
+    if not manager.hides_rows:
+        return declaration.version
+    shows: Any = manager.get_queryset
+    return f"{declaration.version}, as {shows.__func__.__module__}.{shows.__func__.__qualname__} shows them"
 
 
 def _names(column: Any) -> set[str]:

@@ -32,6 +32,8 @@ from cachecore.integrations.django.local.rows import MOST_ROWS, LocalCache
 current: ContextVar[LocalCache | None] = ContextVar("cachecore_local", default=None)
 """The innermost that was opened in this context, which may be over."""
 
+_passed_by: ContextVar[bool] = ContextVar("cachecore_passed_by", default=False)
+
 used = False
 """Whether any was ever opened in this process."""
 
@@ -77,7 +79,18 @@ def open_for(cache: str) -> LocalCache | None:
     found = current.get()
     while found is not None and not found.serves(cache):
         found = found.outer
-    return found
+    return None if found is None or _passed_by.get() else found
+
+
+@contextmanager
+def passed_by() -> Generator[None, None, None]:
+    """Inside, no local cache of this context is read or filled: what is read is for others too. Own writes are still
+    taken out of them."""
+    token = _passed_by.set(True)
+    try:
+        yield
+    finally:
+        _passed_by.reset(token)
 
 
 def unless_open(straight: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ an instance that was loaded from another database keeps to it.
 """
 
 from collections.abc import AsyncIterable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
@@ -24,6 +25,7 @@ from django.db import DEFAULT_DB_ALIAS, models, router
 
 from cachecore.errors import UncacheableLookup
 from cachecore.integrations.django.declaration import Declaration, declared, identity_names
+from cachecore.integrations.django.lookup_values import shown
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
 from cachecore.integrations.django.switches import switches
 
@@ -48,6 +50,8 @@ def prefetch_from_cache(objects: Any, *relations: str) -> list[Any]:
     """
     instances = _instances(objects)
     for path in relations:
+        if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UncacheableLookup(f"prefetch_from_cache takes names of foreign keys, not {shown(path)}")
         level: Iterable[models.Model] = {id(instance): instance for instance in instances}.values()
         for name in path.split("__"):
             level = _step(level, name, path)
@@ -71,10 +75,10 @@ def _instances(objects: Any) -> list[models.Model]:
     try:
         instances: list[Any] = list(objects)
     except TypeError:
-        raise UncacheableLookup(f"prefetch_from_cache takes instances of models, not {objects!r}") from None
+        raise UncacheableLookup(f"prefetch_from_cache takes instances of models, not {shown(objects)}") from None
     for one in instances:
         if not isinstance(one, models.Model):
-            raise UncacheableLookup(f"prefetch_from_cache takes instances of models, not {one!r}")
+            raise UncacheableLookup(f"prefetch_from_cache takes instances of models, not {shown(one)}")
     return instances
 
 
@@ -94,14 +98,13 @@ def _step(instances: Iterable[models.Model], name: str, path: str) -> Iterable[m
 
 
 def foreign_key(model: type[models.Model], name: str, path: str) -> Key:
-    try:
-        field: Any = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        field = None
+    field: Any = None
+    with suppress(FieldDoesNotExist):
+        field = model._meta.get_field(name) if isinstance(name, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if not isinstance(field, models.ForeignKey):
         known = ", ".join(one.name for one in model._meta.concrete_fields if isinstance(one, models.ForeignKey))
         raise UncacheableLookup(
-            f"{path!r}: {name!r} is no foreign key of {model._meta.label}; there are {known or 'none'}"
+            f"{shown(path)}: {shown(name)} is no foreign key of {model._meta.label}; there are {known or 'none'}"
         )
     return cast("Any", field)  # type: ignore[no-any-return]
 
@@ -181,6 +184,8 @@ def fill(key: Key, instances: Sequence[models.Model], source: ModelCache) -> Non
                 value = source.value(column, value)
             except UncacheableLookup:
                 continue  # no value of that column: Django says so when the key is followed
+        if not source.can_be((column.attname,), (value,)):
+            continue  # no row has it
         wanted.setdefault(value, []).append(instance)
     if not wanted:
         return

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachecore.cache import Cache
@@ -34,6 +34,7 @@ from cachecore.errors import WriteRefused
 from cachecore.integrations.django import local
 from cachecore.integrations.django.journal import notes
 from cachecore.integrations.django.journal.replays import replays
+from cachecore.integrations.django.writing import outcomes
 from cachecore.integrations.django.writing.dirty import dirty
 from cachecore.integrations.django.writing.snapshot import Snapshot
 from cachecore.integrations.django.writing.statement import Statement, Touched
@@ -50,6 +51,11 @@ Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 ATTRIBUTE = "_cachecore_state"
 """Of a connection object: its ConnectionState."""
+
+
+_OWN = object()
+"""Stands among the open cursors while the application has a transaction that it began by SQL and Django knows nothing
+of: hits look there for what is under way."""
 
 
 class CommitRefused(DatabaseError, WriteRefused):
@@ -80,8 +86,10 @@ class ConnectionState:
         """How many rows the open transaction has written, by the key of their epoch."""
         self._together: list[Statement] | None = None
         """The statements in autocommit that have been sent inside `together` so far."""
-        self.declared = 0
-        """How many statements under way have told what they write."""
+        self.declared: list[str] = []
+        """The tables of the statements under way that have told what they write."""
+        self._is_open = False
+        """Whether a statement in autocommit may not have ended yet, though it has returned or failed."""
         self.snapshot = Snapshot(connection)
         self.cursors = self.snapshot.cursors
         self._in_world = False
@@ -99,12 +107,16 @@ class ConnectionState:
         connection = self._connection
         if connection.in_atomic_block:
             return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
-        return not self._autocommits
+        return _OWN in self.cursors or not self._autocommits
 
     @property
     def may_fill(self) -> bool:
         """Whether a SELECT now sees what is committed at this moment and nothing else. See `snapshot`."""
-        return self.snapshot.is_current(self.in_transaction)
+        if not self.in_transaction:
+            return self.snapshot.is_current(False)
+        # What a test has written around this block, the database cannot tell from what the block itself has.
+        blocks = self._connection.atomic_blocks
+        return not (blocks and getattr(blocks[0], "_from_testcase", False)) and self.snapshot.is_current(True)
 
     @property
     def is_idle(self) -> bool:
@@ -133,12 +145,15 @@ class ConnectionState:
     # -- writes ------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, touched: Sequence[Touched]) -> Generator[None, None, None]:
-        """Surround a statement that outdates these keys. Raises CommitRefused before it by the policy."""
+    def writing(self, touched: Sequence[Touched], table: str = "") -> Generator[None, None, None]:
+        """Surround a statement that outdates these keys. Raises CommitRefused before it by the policy.
+
+        table: the one it writes; nothing more is asked about a statement on it inside. "": on any.
+        """
         self.settle()
         for _, keys, _ in touched:
             local.drop(keys)
-        self.declared += 1
+        self.declared.append(table)
         try:
             if self.in_transaction:
                 self.snapshot.has_written = True
@@ -151,7 +166,7 @@ class ConnectionState:
                         self._hold(statements, cache, touched)
                     yield
         finally:
-            self.declared -= 1
+            self.declared.pop()
 
     @contextmanager
     def together(self) -> Generator[list[Statement], None, None]:
@@ -160,21 +175,38 @@ class ConnectionState:
             yield self._together if self._together is not None else []
             return
         statements = self._together = []
+        self._is_open = False
         try:
             yield statements
-        except (OperationalError, InterfaceError):
-            for statement in statements:
-                statement.leave_to_expire()
-            raise
-        except Exception:
-            for statement in statements:
-                statement.complete()  # one failed, but a part of several may have been committed
+        except Exception as error:
+            lost = isinstance(error, OperationalError | InterfaceError) and not outcomes.has_ended(error)
+            self._end(statements, self._is_open or lost)  # one failed, but a part of several may have been committed
             raise
         else:
-            for statement in statements:
-                statement.complete()
+            self._end(statements, self._is_open or outcomes.is_pipelined(self._connection))
         finally:
             self._together = None
+
+    def _end(self, statements: Sequence[Statement], is_open: bool) -> None:
+        for statement in statements:
+            if is_open:
+                statement.leave_to_expire()
+            else:
+                statement.complete()
+
+    @contextmanager
+    def sending(self) -> Generator[None, None, None]:
+        """Surround the very statement: if nobody knows how it ended, it goes on."""
+        try:
+            yield
+        except BaseException as error:
+            if not outcomes.has_ended(error):
+                self.goes_on()
+            raise
+
+    def goes_on(self) -> None:
+        """A statement in autocommit, under way now, will be committed later than it returns, or perhaps."""
+        self._is_open = True
 
     def is_bulk(self, epoch_key: str, rows: int, threshold: int) -> bool:
         """Whether so many rows of an entity are written in this transaction, or by this statement outside of any, that
@@ -255,24 +287,59 @@ class ConnectionState:
             yield
         except refusal:
             raise
-        except IntegrityError:
-            self._abandon()  # a deferred constraint: certainly not committed
-            raise
-        except BaseException:
-            self.leave_to_expire()  # COMMIT was sent and its outcome is unknown
-            raise
+        except BaseException as error:
+            if not outcomes.has_ended(error):
+                self.leave_to_expire()  # COMMIT was sent and its outcome is unknown
+            elif not outcomes.is_under_way(self._connection):
+                self._abandon()  # a deferred constraint, a serialization failure: certainly not committed
+            raise  # or SQLite was busy, and COMMIT may be tried again
         self._complete()
+
+    @contextmanager
+    def bounding(self, *, may_end: bool) -> Generator[None, None, None]:
+        """Surround a statement of the application that may begin or end a transaction.
+
+        Where Django has begun one, it marks its savepoints so. Else that transaction is the application's own.
+        """
+        if self._connection.in_atomic_block or not self._autocommits:
+            yield
+            return
+        if may_end:
+            self._prepare()
+        try:
+            yield
+        except BaseException as error:
+            self._bounded(outcomes.has_ended(error))
+            raise
+        self._bounded(ended=True)
+
+    def _bounded(self, ended: bool) -> None:
+        if outcomes.is_under_way(self._connection):
+            self.cursors.add(_OWN)
+        else:
+            self._ended()
+            if ended:
+                self._complete()
+            else:
+                self.leave_to_expire()
+
+    def _ended(self) -> None:
+        """The transaction is over, or about to begin by Django's own means."""
+        self.cursors.discard(_OWN)
+        self.snapshot.transaction_ended()
 
     def _commit(self, original: Callable[[], None]) -> Callable[[], None]:
         def commit() -> None:
             # Inside an atomic block Django refuses to commit; then nothing may be ended here.
             if self._connection.in_atomic_block:
-                return original()
-            self.snapshot.transaction_ended()
+                original()
+                return
             if not self.units:
-                return original()
-            with self._committing():
-                return original()
+                original()
+            else:
+                with self._committing():
+                    original()
+            self._ended()
 
         return commit
 
@@ -284,7 +351,7 @@ class ConnectionState:
                 # SQLite commits an open transaction when autocommit is switched on; psycopg refuses to switch.
                 with self._committing(ProgrammingError):
                     original(autocommit, *args, **options)
-            self.snapshot.transaction_ended()
+            self._ended()
 
         return set_autocommit
 
@@ -294,12 +361,13 @@ class ConnectionState:
             if self._connection.in_atomic_block:
                 original()
                 return
-            self.snapshot.transaction_ended()
             try:
                 original()
             except BaseException:
                 self.leave_to_expire()
                 raise
+            finally:
+                self._ended()
             self._abandon()
             self._world_ended()
 
@@ -314,7 +382,7 @@ class ConnectionState:
                 # A database in memory stays open, and so does its transaction. Any other rolls back what was open,
                 # unless COMMIT was on its way.
                 if connection.connection is None or connection.closed_in_transaction:
-                    self.snapshot.transaction_ended()
+                    self._ended()
                     self.leave_to_expire()
 
         return close

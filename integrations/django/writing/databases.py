@@ -1,5 +1,6 @@
 """Which aliases of DATABASES lead to one database: a row has one key, whichever alias it is read or written by."""
 
+import os.path
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,10 @@ def database_of(alias: str) -> str:
 
 
 def _place(alias: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    name = str(options["NAME"])
-    if not name or "memory" in name:
+    engine, name = str(options["ENGINE"]), str(options["NAME"] or "")
+    is_address = name.startswith("file:")
+    if not name or name == ":memory:" or (is_address and "memory" in name):
         return (alias,)  # each connection to a database in memory has its own
-    return (options["ENGINE"], str(options["HOST"]), str(options["PORT"]), name)
+    if "sqlite" in engine or "spatialite" in engine:
+        return (engine, name if is_address else os.path.realpath(name))
+    return (engine, str(options["HOST"]), str(options["PORT"]), name)

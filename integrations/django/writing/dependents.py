@@ -5,6 +5,7 @@ them those before it, and answers with keys. `sql_writes` finds the values out.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from django.db import models
@@ -56,10 +57,37 @@ def dependents_of(model: type[models.Model]) -> Sequence[Dependent]:
     """The dependents that a statement on the table of ``model`` is to be told of: also those of its children in
     multi-table inheritance, whose rows hold its columns."""
     table = concrete(model)
-    return [one for owner, some in _dependents.items() if issubclass(owner, table) for one in some]
+    found = [one for owner, some in _dependents.items() if issubclass(owner, table) for one in some]
+    return found + _of_twins(table)
 
 
 def own_dependents_of(model: type[models.Model]) -> Sequence[Dependent]:
     """The dependents that an INSERT into the table of ``model`` is to be told of: a child's row is there only when its
     own table has it."""
-    return list(_dependents.get(concrete(model), ()))
+    return [*_dependents.get(concrete(model), ()), *_of_twins(concrete(model))]
+
+
+def _of_twins(table: type[models.Model]) -> list[Dependent]:
+    """The dependents of other models of the same table, whose names for its columns may be others."""
+    return [
+        _AnyRow(one, one.needs_old)
+        for owner, some in _dependents.items()
+        if owner._meta.db_table == table._meta.db_table and not issubclass(owner, table)
+        for one in some
+    ]
+
+
+@dataclass(frozen=True)
+class _AnyRow:
+    """A dependent that is told nothing of a row but that one was written."""
+
+    dependent: Dependent
+    needs_old: bool
+    columns: Sequence[str] = ()
+    any_update: bool = True
+
+    def touched(self, alias: str, values: Mapping[str, Any]) -> Touched | None:
+        return self.dependent.all_touched(alias)
+
+    def all_touched(self, alias: str) -> Touched:
+        return self.dependent.all_touched(alias)

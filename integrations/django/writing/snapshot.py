@@ -21,18 +21,23 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+_NOTHING_KNOWN = (None, None, False)
+
+_IN_ERROR = 3
+"""The status of a transaction of PostgreSQL in which a statement has failed."""
+
 
 class Snapshot:
     """What is known about the statements of one connection object."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
-        self.cursors: set[weakref.ref[Any]] = set()
-        """The cursors that are open, on SQLite."""
+        self.cursors: set[object] = set()
+        """The cursors that are open, on SQLite: weak references."""
         self.has_written = False
         """Whether anything but reads has been sent since the last transaction began or ended."""
-        self._known: tuple[object, bool] = (None, False)
-        """A connection of the driver, and whether its transactions are READ COMMITTED."""
+        self._known: tuple[Any, Any, bool] = _NOTHING_KNOWN
+        """A connection of the driver, the level it was told, and whether its transactions are READ COMMITTED."""
         if connection.vendor == "sqlite":
             connection.cursor = self._cursor(connection.cursor)  # type: ignore[method-assign]
 
@@ -49,7 +54,7 @@ class Snapshot:
     def isolation_changed(self) -> None:
         """A statement may have set the isolation level, of this transaction or of all."""
         self.has_written = True
-        self._known = (None, False)
+        self._known = _NOTHING_KNOWN
 
     def has_written_unseen(self) -> bool:
         """Whether the open transaction has written after all. Asked of PostgreSQL where `is_current` was true."""
@@ -64,12 +69,15 @@ class Snapshot:
         driver = connection.connection
         if connection.vendor != "postgresql" or driver is None or connection.needs_rollback:
             return False
-        if self._known[0] is not driver:
+        if driver.info.transaction_status == _IN_ERROR:
+            return False  # it answers nothing any more
+        level = driver.isolation_level  # which an application may have set there
+        if self._known[0] is not driver or self._known[1] != level:
             # By the driver's own cursor: it is no query of the application that a test should count.
             with driver.cursor() as cursor:
                 cursor.execute("SHOW transaction_isolation")
-                self._known = driver, cursor.fetchone()[0] == "read committed"
-        return self._known[1]
+                self._known = driver, level, cursor.fetchone()[0] == "read committed"
+        return self._known[2]
 
     def _cursor(self, original: Callable[[], Any]) -> Callable[[], Any]:
         cursors = self.cursors
@@ -89,6 +97,6 @@ class Snapshot:
         return cursor
 
 
-def _close_cursor(cursor: "weakref.ref[Any]", cursors: "set[weakref.ref[Any]]", close: Callable[[], None]) -> None:
+def _close_cursor(cursor: "weakref.ref[Any]", cursors: "set[object]", close: Callable[[], None]) -> None:
     close()
     cursors.discard(cursor)

@@ -71,14 +71,17 @@ def _meet(kind: type, name: str, asked: Asked, outdated: Outdated) -> None:
     def send(compiler: Any, *args: Any, **options: Any) -> Any:
         table, state = table_of(compiler.query.model), state_of(compiler.using)
         if table is None:
-            with state.writing(()):
+            with state.writing((), compiler.query.model._meta.db_table):
                 return original(compiler, *args, **options)
         if getattr(compiler, "_cachecore_sends", False):  # one of these methods calls another
             return original(compiler, *args, **options)
         compiler._cachecore_sends = True
+        if not _says_the_same(compiler.query.model, table):
+            with state.writing(_of_another(compiler, table), table.model._meta.db_table):
+                return original(compiler, *args, **options)
         columns = asked(compiler.query, table)
         transaction = atomic(compiler.using, savepoint=False) if columns and not state.in_transaction else nullcontext()
-        with transaction, state.writing(outdated(compiler, table, columns)):
+        with transaction, state.writing(outdated(compiler, table, columns), table.model._meta.db_table):
             return original(compiler, *args, **options)
 
     send.outdated = outdated  # type: ignore[attr-defined]
@@ -109,6 +112,27 @@ def _together(original: Callable[..., Any]) -> Callable[..., Any]:
 # -- the three kinds of statements -----------------------------------------------------------------
 
 
+def _says_the_same(model: type[models.Model], table: Table) -> bool:
+    """Whether a model calls the columns of a table as the one does whose rows are cached.
+
+    Others may stand for the same table: unmanaged ones, and those of migrations, made before something was renamed.
+    """
+    if model is table.model or model._meta.concrete_model is table.model:
+        return True
+    theirs = {column.column: column.attname for column in model._meta.concrete_fields}
+    ours = {column.column: column.attname for column in table.model._meta.concrete_fields}
+    if any(ours.get(column, name) != name for column, name in theirs.items()):
+        return False
+    return list(identity_names(model)) == list(identity_names(table.model))
+
+
+def _of_another(compiler: Any, table: Table) -> list[Touched]:
+    """What is outdated by the statement of a model that speaks otherwise of a table."""
+    alias = compiler.using
+    found = table.all_rows(alias)
+    return found + table.followers(alias) if isinstance(compiler, SQLDeleteCompiler) else found
+
+
 def _asked_of_insert(query: Any, table: Table) -> Sequence[str]:
     return ()
 
@@ -123,6 +147,10 @@ def _of_insert(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touc
     wanted = {name for one in told for name in one.columns}
     made: Sequence[Any] = query.objs if told else ()
     changes: list[Change] = [(None, {name: _attribute(one, name) for name in wanted}) for one in made]
+    if query.raw and wanted:
+        # A fixture of a child in multi-table inheritance has its own columns only, and of its parents' the defaults.
+        own = {column.attname for column in table.model._meta.local_concrete_fields}
+        changes = [(None, {name: new[name] if name in own else UNKNOWN for name in new}) for _, new in changes if new]
     return rows + table.derived(alias, changes, told)
 
 
@@ -185,7 +213,7 @@ def _rows(compiler: Any, table: Table, columns: Sequence[str]) -> Rows | None:
     If the statement does not name them itself, or columns were read, it is restricted to what was found.
     """
     query, identity = compiler.query, identity_names(table.model)
-    named = _named(query.where, query.model)
+    named = None if table.keys_may_differ(compiler.using) else _named(query.where, query.model)
     limit = table.bulk_threshold(compiler.using)
     found = _matching(compiler, identity, limit) if named is None else named
     if len(found) > limit and (named is None or columns):

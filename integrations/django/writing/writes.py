@@ -20,8 +20,10 @@ from cachecore.integrations.django.declaration import (
     affected_by,
     declare,
     silently_changed_by_delete_of,
+    silently_followed,
     tracked_by,
 )
+from cachecore.integrations.django.equality import may_equal_others
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
 from cachecore.integrations.django.tracking import refresh, track, tracked_names
 from cachecore.integrations.django.writing import raw_sql
@@ -49,11 +51,22 @@ class Table:
         self.dependents: Sequence[Dependent] = dependents_of(model)
         self.own_dependents: Sequence[Dependent] = own_dependents_of(model)
         self.silent: Sequence[Declaration] = silently_changed_by_delete_of(model)
+        self.silent_dependents = [one for child in silently_followed(model) for one in dependents_of(child)]
+        self._keys_may_differ: dict[str, bool] = {}
 
     @property
     def is_cached(self) -> bool:
         """Whether anything at all depends on it."""
-        return bool(self.affected or self.dependents or self.silent)
+        return bool(self.affected or self.dependents or self.silent or self.silent_dependents)
+
+    def keys_may_differ(self, alias: str) -> bool:
+        """Whether the database may find a primary key equal to another than the one that is cached: one in other
+        letters, say. Then a statement that names its rows does not say which they are."""
+        known = self._keys_may_differ.get(alias)
+        if known is None:
+            known = any(may_equal_others(part, alias) for part in self.model._meta.pk_fields)
+            self._keys_may_differ[alias] = known
+        return known
 
     def bulk_threshold(self, alias: str) -> int:
         """How many rows a statement may name one by one."""
@@ -78,7 +91,8 @@ class Table:
 
     def followers(self, alias: str) -> list[Touched]:
         """What is outdated when a row is deleted, because the database itself deletes or changes rows that follow."""
-        return [_epoch_of(model_cache(declaration, alias)) for declaration in self.silent]
+        found = [_epoch_of(model_cache(declaration, alias)) for declaration in self.silent]
+        return found + [one.all_touched(alias) for one in self.silent_dependents]
 
     def derived(self, alias: str, changes: Sequence["Change"], which: Iterable[Dependent]) -> list[Touched]:
         """What else is outdated, of these dependents, by rows with these values."""
