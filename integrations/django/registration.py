@@ -22,6 +22,7 @@ from django.db import models
 from cachecore.errors import ConfigurationError, UncacheableLookup
 from cachecore.integrations.django.conf import MODELS, registered_models
 from cachecore.integrations.django.declaration import concrete, declared
+from cachecore.integrations.django.lookup_values import shown
 from cachecore.integrations.django.manager import CacheManager, Lookups, hides_rows
 from cachecore.integrations.django.relations import following
 from cachecore.integrations.django.writing import writes
@@ -82,6 +83,9 @@ def from_cache(model: type[M]) -> CacheManager[M]:
 
     Raises UncacheableLookup, a ValueError, if the model is not cached.
     """
+    given: Any = model
+    if not isinstance(given, type) or not issubclass(given, models.Model):
+        raise UncacheableLookup(f"{shown(model)} is no model")
     registered = _registered.get(concrete(model))
     known = declared(model)
     if registered is not None:

@@ -14,6 +14,7 @@ from django.db.models.signals import class_prepared
 
 from cachecore.errors import ConfigurationError, UncacheableLookup
 from cachecore.integrations.django.declaration import declared
+from cachecore.integrations.django.lookup_values import shown
 from cachecore.integrations.django.model_cache import begin_anew
 from cachecore.integrations.django.relations.peers import group, part, peers_of
 from cachecore.integrations.django.relations.prefetch import (
@@ -72,6 +73,9 @@ def follow_from_cache(model: type[models.Model], *names: str) -> None:
     Called before the applications are ready, it takes effect, and raises, when they are. Raises ConfigurationError for
     what is no foreign key, and for a model that is not cached by the column that the key refers to.
     """
+    given: Any = model
+    if not isinstance(given, type) or not issubclass(given, models.Model):
+        raise ConfigurationError(f"follow_from_cache: {shown(model)} is no model")
     if not _connected:
         _pending.extend((model, name) for name in names)
         return

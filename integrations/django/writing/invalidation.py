@@ -101,7 +101,7 @@ def _outdate_instances(instances: Sequence[Any], using: str | None) -> None:
         by_model.setdefault((type(instance), alias), []).append(instance)
     for (model, alias), some in by_model.items():
         tables = (concrete(model), *_parents(model))
-        found = {table: list({_identity(one, table): None for one in some}) for table in tables}
+        found = {table: [_identity(one, table) for one in some] for table in tables}
         _outdate_in(alias, found)
 
 

@@ -13,17 +13,20 @@ from django.db import models
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import class_prepared, post_migrate, post_save
 
-from cachecore.errors import CachecoreError, ConfigurationError
+from cachecore.errors import CachecoreError, ConfigurationError, UncacheableLookup
 from cachecore.integrations.django.declaration import (
     Affected,
     Declaration,
     affected_by,
+    column_named,
     declare,
+    identity_names,
     silently_changed_by_delete_of,
     silently_followed,
     tracked_by,
 )
 from cachecore.integrations.django.equality import may_equal_others
+from cachecore.integrations.django.lookup_values import can_hold, lookup_value
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
 from cachecore.integrations.django.tracking import refresh, track, tracked_names
 from cachecore.integrations.django.writing import raw_sql
@@ -143,10 +146,27 @@ def outdated_by(model: type[models.Model], alias: str, identities: Sequence[Iden
     found = table.rows(alias, identities)
     if table.dependents:
         names = {name for one in table.dependents for name in one.columns}
-        wanted = [one if len(one) > 1 else one[0] for one in identities]
+        wanted = _possible(table.model, alias, identities)
+        if wanted is None:
+            return table.all_rows(alias)
         now = table.model._base_manager.using(alias).filter(pk__in=wanted).values(*names) if names else ()
         changes: list[Change] = [({}, row) for row in now]
         found += table.derived(alias, changes or [({}, None)], table.dependents)
+    return found
+
+
+def _possible(model: type[models.Model], alias: str, identities: Sequence[Identity]) -> list[Any] | None:
+    """The primary keys of rows that there may be, as filter() takes them; None if one is no value of its column."""
+    columns = [column_named(model, name) for name in identity_names(model)]
+    holds = [can_hold(column, alias) for column in columns]
+    found: list[Any] = []
+    for identity in identities:
+        try:
+            meant = [lookup_value(model, column, one) for column, one in zip(columns, identity, strict=True)]
+        except UncacheableLookup:
+            return None
+        if all(hold(one) for hold, one in zip(holds, meant, strict=True)):
+            found.append(tuple(meant) if len(meant) > 1 else meant[0])
     return found
 
 
