@@ -23,7 +23,8 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 
-from cachecore.integrations.django.functions import CachedFunction, DependsOn, cached_function
+from cachecore.integrations.django.depends_on import DependsOn
+from cachecore.integrations.django.functions import CachedFunction, cached_function
 from tests.geo_app.models import Line, Stop
 
 KINDS = ("tram", "bus", "boat")

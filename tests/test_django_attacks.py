@@ -18,7 +18,8 @@ from django.utils.safestring import mark_safe
 
 from cachecore.entries import Hold
 from cachecore.integrations.django import CacheManager, caches, declaration
-from cachecore.integrations.django.functions import DependsOn, cached_function
+from cachecore.integrations.django.depends_on import DependsOn
+from cachecore.integrations.django.functions import cached_function
 from cachecore.integrations.django.local import local_cache
 from cachecore.integrations.django.writing import databases, dependents, writes
 from cachecore.integrations.django.writing.databases import database_of

@@ -10,7 +10,8 @@ from django.db.models import F, Sum
 
 from cachecore.errors import ConfigurationError, UncacheableLookup, UnsupportedValue
 from cachecore.integrations.django import caches
-from cachecore.integrations.django.functions import CachedFunction, DependsOn, cached_function
+from cachecore.integrations.django.depends_on import DependsOn
+from cachecore.integrations.django.functions import CachedFunction, cached_function
 from cachecore.integrations.django.writing import dependents, writes
 from cachecore.testing.fake import FakeBackend
 from tests.geo_app.caching import Parallel, behind_the_back

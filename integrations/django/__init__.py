@@ -5,7 +5,8 @@ model a `CacheManager`.
 """
 
 from cachecore.integrations.django.conf import caches
-from cachecore.integrations.django.functions import DependsOn, cached_function
+from cachecore.integrations.django.depends_on import DependsOn
+from cachecore.integrations.django.functions import cached_function
 from cachecore.integrations.django.local import clear_local_cache, local_cache
 from cachecore.integrations.django.manager import CacheManager, CacheQuerySet
 from cachecore.integrations.django.mappings import MappingManager

@@ -26,7 +26,8 @@ from django.db import models, router
 
 from cachecore.errors import ConfigurationError, UncacheableLookup
 from cachecore.integrations.django.declaration import DEFAULT, column_named
-from cachecore.integrations.django.functions import CachedFunction, DependsOn
+from cachecore.integrations.django.depends_on import DependsOn
+from cachecore.integrations.django.functions import CachedFunction
 from cachecore.integrations.django.local import clear_local_cache
 from cachecore.integrations.django.lookup_values import can_hold, lookup_value, shown
 from cachecore.integrations.django.orm.create_or_update import create_or_update

@@ -7,21 +7,20 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import Any, TypeVar, cast
-from uuid import UUID
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import connections, models
+from django.db import models
 
-from cachecore.errors import BackendError, UncacheableLookup
+from cachecore.errors import BackendError
 from cachecore.integrations.django import local
 from cachecore.integrations.django.conf import caches
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
 from cachecore.integrations.django.equality import require_exact
-from cachecore.integrations.django.hit import HitPath, Plan
-from cachecore.integrations.django.lookup_values import can_hold, lookup_value, shown
+from cachecore.integrations.django.hit import HitPath
 from cachecore.integrations.django.relations.peers import answering_peers, are_grouped, together
+from cachecore.integrations.django.row_reader import RowReader
 from cachecore.integrations.django.rows import RowLayout
 from cachecore.integrations.django.shared import shared_path
 from cachecore.integrations.django.tracking import tracked_names
@@ -40,14 +39,8 @@ MOST_TOGETHER = 5000
 """Values asked of the cache in one round trip. Far more of them would keep a server from answering others, and take
 longer than the timeout of a backend."""
 
-_MOST_PARAMETERS = 20_000
-"""Of a statement to a database that names no limit. PostgreSQL has one of 65,535 if it is the server that binds."""
 
-_MOST_ALTERNATIVES = 400
-"""In one condition ``a OR b OR ...``: SQLite refuses expressions more than 1000 deep."""
-
-
-class ModelCache:
+class ModelCache(RowReader):
     """The cached rows of a declared model in the database ``alias``. Made once per process and pair."""
 
     def __init__(self, declaration: Declaration, alias: str) -> None:
@@ -73,12 +66,7 @@ class ModelCache:
         )
         self.policy = policy
         self._require_exact_lists()
-        self._named = {name: column for column in self.model._meta.concrete_fields for name in _names(column)}
-        if len(self.identity) == 1:
-            self._named["pk"] = self.model._meta.pk
-        self._lookup_names = {frozenset(names): names for names in self.records.entity.lookups}
-        asked = (self.identity, *self._lookup_names.values(), *self.records.derived.list_key)
-        self._holds = {name: can_hold(self._named[name], alias) for names in asked for name in names}
+        self.learn_questions()
         position = self.records.entity.position
         tracked = tuple(position[name] for name in tracked_names(self.model))
         self._snapshot = _getter(tracked)
@@ -129,25 +117,6 @@ class ModelCache:
     def _writes_here(self) -> bool:
         return bool(state_of(self.alias).units)
 
-    def plan(self, names: tuple[str, ...]) -> Plan | None:
-        """How a question with these keywords becomes a key; None if it is no lookup, or its values need a look."""
-        columns = [self._named.get(name.removesuffix("__exact")) for name in names]
-        if any(column is None for column in columns):
-            return None
-        asked = [column.attname for column in columns if column is not None]
-        entity = self.records.entity
-        ordered = self.identity if tuple(asked) == self.identity else self._lookup_names.get(frozenset(asked))
-        kinds = [_exact_type(column) for column in columns]
-        if ordered is None or len(ordered) != len(asked) or any(kind is None for kind in kinds):
-            return None
-        remotes = [_remote(column) for column in columns]
-        order = tuple(asked.index(name) for name in ordered)
-        exact = tuple(kind for kind in kinds if kind is not None)
-        if ordered == self.identity:
-            return Plan(exact, tuple(remotes), order, entity.key, None, ordered) if len(ordered) == 1 else None
-        positions = tuple(entity.position[name] for name in ordered)
-        return Plan(exact, tuple(remotes), order, entity.lookup_key[ordered], positions, ordered)
-
     def look_locally(self) -> None:
         """From now on leave questions to `rows` wherever a local cache is open. One in front of a cache in this process
         would gain nothing."""
@@ -156,120 +125,6 @@ class ModelCache:
             self.answer = local.unless_open(self.answer)
             self.answers = local.unless_open(self.answers)
 
-    # -- questions ---------------------------------------------------------------------------------
-
-    def question(self, query: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
-        """(columns, values) of a query such as ``{"slug": "oslo-no"}``, in the order in which they were declared.
-
-        Raises UncacheableLookup, which is a ValueError, for everything no key stands for.
-        """
-        asked = self._meant(query)
-        names = frozenset(asked)
-        ordered = self.identity if names == frozenset(self.identity) else self._lookup_names.get(names)
-        if ordered is None:
-            raise self._uncacheable(query)
-        return ordered, tuple(asked[name] for name in ordered)
-
-    def list_question(self, query: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
-        """Like `question`, for a list."""
-        return self.records.derived.named(self._meant(query))
-
-    def _meant(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        """What a query says, by column."""
-        asked: dict[str, Any] = {}
-        for name, value in query.items():
-            for column, meant in self._columns(name.removesuffix("__exact"), value, query):
-                if asked.setdefault(column, meant) != meant:
-                    raise UncacheableLookup(
-                        f"{self.model._meta.label}: {name}={shown(value)} contradicts the rest of the query"
-                    )
-        return asked
-
-    def _columns(self, name: str, value: Any, query: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-        """What one keyword of a query says: (column, its value); several for a composite primary key."""
-        if name == "pk" and len(self.identity) > 1:
-            return self._composite(value)
-        column = self._named.get(name)
-        if column is None:
-            raise self._uncacheable(query)
-        return [(column.attname, self.value(column, value))]
-
-    def _composite(self, value: Any) -> list[tuple[str, Any]]:
-        parts: Any = value.pk if isinstance(value, self.declaration.concrete) else value
-        if not isinstance(parts, tuple | list) or len(cast("Sequence[Any]", parts)) != len(self.identity):
-            known = ", ".join(self.identity)
-            raise UncacheableLookup(
-                f"{self.model._meta.label}: the primary key is a tuple of {known}, not {shown(value)}"
-            )
-        pairs = zip(self.identity, cast("Sequence[Any]", parts), strict=True)
-        return [(name, self.value(self._named[name], part)) for name, part in pairs]
-
-    def _uncacheable(self, query: Mapping[str, Any]) -> UncacheableLookup:
-        known = ", ".join("+".join(names) for names in (("pk",), *self.records.entity.lookups))
-        return UncacheableLookup(
-            f"{self.model._meta.label} is not cached by {', '.join(query) or 'nothing'}, only by {known}; "
-            "just hit the database"
-        )
-
-    def value(self, column: Any, value: Any) -> Any:
-        """``value`` as the column holds it: an instance becomes its key, "42" becomes 42. Raises UncacheableLookup."""
-        return lookup_value(self.model, column, value)
-
-    # -- the database ------------------------------------------------------------------------------
-
-    def _select(self) -> Any:
-        manager = getattr(self.model, self.declaration.manager_name)
-        return self.layout.select(manager.get_queryset().using(self.alias).order_by())
-
-    def load(self, identities: Sequence[Any]) -> Iterable[Row]:
-        """The rows of these identities, in any order."""
-        is_single = len(self.identity) == 1
-        wanted = [one for one in identities if self.can_be(self.identity, (one,) if is_single else one)]
-        if len(wanted) == 1:
-            return list(self._select().filter(pk=wanted[0]))
-        return self._in_batches("pk__in", wanted, len(self.identity))
-
-    def query(self, names: tuple[str, ...]) -> Callable[[Row], Row | None]:
-        """The function that reads the row of one lookup. It raises MultipleObjectsReturned as ``get`` does."""
-
-        def query(values: Row) -> Row | None:
-            rows = list(self._select().filter(**dict(zip(names, values, strict=True)))[:2])
-            if len(rows) > 1:
-                raise self.model.MultipleObjectsReturned(
-                    f"get_from_cache() found more than one {self.model._meta.object_name} by {', '.join(names)}"
-                )
-            return rows[0] if rows else None
-
-        return query
-
-    def query_many(self, names: tuple[str, ...]) -> Callable[[Sequence[Row]], Iterable[Row]]:
-        """The function that reads the rows of many values of one lookup."""
-
-        def query_many(values: Sequence[Row]) -> Iterable[Row]:
-            if len(names) == 1:
-                return self._in_batches(f"{names[0]}__in", [value for (value,) in values], 1)
-            rows: list[Row] = []
-            for batch in self._batches(values, len(names)):
-                alternatives = [models.Q(**dict(zip(names, value, strict=True))) for value in batch]
-                rows.extend(self._select().filter(models.Q(*alternatives, _connector=models.Q.OR)))
-            return rows
-
-        return query_many
-
-    def _in_batches(self, condition: str, values: Sequence[Any], parameters: int) -> list[Row]:
-        rows: list[Row] = []
-        for batch in self._batches(values, parameters):
-            rows.extend(self._select().filter(**{condition: batch}))
-        return rows
-
-    def _batches(self, values: Sequence[Any], parameters: int) -> Iterable[Sequence[Any]]:
-        """Slices small enough for what the database allows in one statement."""
-        limit = connections[self.alias].features.max_query_params or _MOST_PARAMETERS
-        size = max(1, limit // parameters)
-        if parameters > 1:
-            size = min(size, _MOST_ALTERNATIVES)
-        return (values[start : start + size] for start in range(0, len(values), size))
-
     # -- the moment --------------------------------------------------------------------------------
 
     def state(self) -> ConnectionState:
@@ -277,11 +132,6 @@ class ModelCache:
         state = state_of(self.alias)
         state.begin_read()
         return state
-
-    def can_be(self, names: Sequence[str], values: Row) -> bool:
-        """Whether columns of the identity, a lookup or a list can hold these values: there may be such a row."""
-        holds = self._holds
-        return all(holds[name](value) for name, value in zip(names, values, strict=True))
 
     def only_possible(
         self,
@@ -402,35 +252,11 @@ def _version(declaration: Declaration) -> int | str | None:
     return f"{declaration.version}, as {shows.__func__.__module__}.{shows.__func__.__qualname__} shows them"
 
 
-def _names(column: Any) -> set[str]:
-    return {column.name, column.attname}
-
-
 def _getter(positions: Sequence[int]) -> Callable[[Row], Any]:
     if len(positions) == 1:
         [position] = positions
         return lambda row: (row[position],)
     return itemgetter(*positions) if positions else lambda row: ()
-
-
-def _exact_type(column: Any) -> type | None:
-    """The type whose values a column compares as they are; None if each must be looked at."""
-    while column.is_relation:
-        column = column.target_field
-    to_python: Any = column.to_python
-    if not to_python.__module__.startswith("django."):
-        return None
-    for field, kind in ((models.IntegerField, int), (models.CharField, str), (models.UUIDField, UUID)):
-        if isinstance(column, field):
-            return kind
-    return None
-
-
-def _remote(column: Any) -> tuple[type, str] | None:
-    """The model whose instances may be given for a relation, and the attribute they are meant by."""
-    if not column.is_relation:
-        return None
-    return column.remote_field.model._meta.concrete_model, column.target_field.attname
 
 
 # -- all of them -----------------------------------------------------------------------------------
