@@ -24,7 +24,7 @@ class ListAccess(RecordAccess):
     def __init__(
         self,
         entity: Entity,
-        backend: Any,
+        driver: Driver | AsyncDriver,
         hooks: Hooks,
         statistics: Statistics,
         load: Callable[..., Any] | None,
@@ -32,10 +32,10 @@ class ListAccess(RecordAccess):
         derived: Derived | None = None,
         query_list: Callable[..., Any] | None = None,
     ) -> None:
-        super().__init__(entity, backend, hooks, statistics, load, query, derived)
+        super().__init__(entity, driver, hooks, statistics, load, query, derived)
         self._query_list = query_list
         self._lists = {
-            names: list_entries(entity, self.subject, names, keeps_objects=backend.keeps_objects)
+            names: list_entries(entity, self.subject, names, keeps_objects=driver.backend.keeps_objects)
             for names in self.derived.list_key
         }
 

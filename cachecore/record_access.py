@@ -13,7 +13,7 @@ from cachecore.claims import NotRemembered, Remembered, dump_claim, freeze_claim
 from cachecore.coherence import Seen, Subject, fetch, nothing_written
 from cachecore.derived import Derived
 from cachecore.derived_entries import absence_entries
-from cachecore.drive import Flow
+from cachecore.drive import AsyncDriver, Driver, Flow
 from cachecore.entity import Entity, Row
 from cachecore.entries import Value
 from cachecore.errors import BackendError, ClosedError, CorruptEntry, UncacheableLookup
@@ -29,7 +29,7 @@ class RecordAccess:
     def __init__(
         self,
         entity: Entity,
-        backend: Any,
+        driver: Driver | AsyncDriver,
         hooks: Hooks,
         statistics: Statistics,
         load: Callable[..., Any] | None,
@@ -41,9 +41,11 @@ class RecordAccess:
         """Its lists and missing entries."""
         self.hooks = hooks
         self.statistics = statistics
+        self.driver: Any = driver
+        """A Driver, or of awaited records an AsyncDriver."""
         self._load = load
         self._query = query
-        keeps_objects: bool = backend.keeps_objects
+        keeps_objects: bool = driver.backend.keeps_objects
         codec = entity.codec
         self.subject = Subject(
             name=entity.name,
@@ -54,7 +56,7 @@ class RecordAccess:
             load=codec.thaw if keeps_objects else codec.decode,
             identity_of=entity.identity_of,
         )
-        self.read: Callable[[str], object] | None = getattr(backend, "read", None)
+        self.read: Callable[[str], object] | None = getattr(driver.backend, "read", None)
         """A local backend's read; None where every read is a round trip."""
         self._dump_claim = freeze_claim if keeps_objects else dump_claim
         self._load_claim = thaw_claim if keeps_objects else load_claim

@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cachecore.coherence import Seen, fetch
-from cachecore.derived import Derived
-from cachecore.drive import AsyncDriver, Driver, Source, awaited
-from cachecore.entity import Entity, Row
+from cachecore.drive import Source, awaited
+from cachecore.entity import Row
 from cachecore.errors import BackendError
-from cachecore.events import Hooks
 from cachecore.list_access import AsyncLists, Lists
 from cachecore.lookups import Claim, find_many
 from cachecore.record_access import reading
-from cachecore.statistics import Statistics
 from cachecore.unit import Unit, new_token
 
 RowLoader = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
@@ -34,20 +31,6 @@ class Records(Lists):
     ``may_fill=False`` keeps the cache unchanged: pass it where a statement could see an old snapshot, a replica or
     uncommitted data.
     """
-
-    def __init__(
-        self,
-        entity: Entity,
-        driver: Driver,
-        hooks: Hooks,
-        statistics: Statistics,
-        load: Any,
-        query: Any,
-        derived: Derived | None = None,
-        query_list: Any = None,
-    ) -> None:
-        super().__init__(entity, driver.backend, hooks, statistics, load, query, derived, query_list)
-        self.driver = driver
 
     def get(
         self,
@@ -223,20 +206,6 @@ class Records(Lists):
 
 class AsyncRecords(AsyncLists):
     """The rows of one entity, async. Made by ``AsyncCache.entity``; loaders and queries may be async. See `Records`."""
-
-    def __init__(
-        self,
-        entity: Entity,
-        driver: AsyncDriver,
-        hooks: Hooks,
-        statistics: Statistics,
-        load: Any,
-        query: Any,
-        derived: Derived | None = None,
-        query_list: Any = None,
-    ) -> None:
-        super().__init__(entity, driver.backend, hooks, statistics, load, query, derived, query_list)
-        self.driver = driver
 
     async def get(
         self, identity: Any, load: Callable[..., Any] | None = None, *, unit: Unit | None = None, may_fill: bool = True

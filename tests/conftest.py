@@ -122,16 +122,35 @@ def each_cache(request: pytest.FixtureRequest, settings: Any) -> Cache:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The test database. PostgreSQL drops none that is in use, by the thread of an event loop that is over, say."""
-    yield
-    from django.db import connection
+    """The test databases. Keys that a database gives begin above those that tests choose, in whatever order they run.
 
+    PostgreSQL drops no database that is in use, by the thread of an event loop that is over, say.
+    """
+    from django.db import connection, connections
+
+    with django_db_blocker.unblock():
+        for alias in ("default", "other"):
+            if connections[alias].introspection.table_names():  # no test here asked for it otherwise
+                _begin_keys_at(10_001, connections[alias])
+    yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+
+def _begin_keys_at(key: int, connection: Any) -> None:
+    """Let the database give no key below ``key`` to a new row of any table."""
+    with connection.cursor() as cursor:
+        for sequence in connection.introspection.sequence_list():
+            table, column = sequence["table"], sequence["column"]
+            if connection.vendor == "postgresql":
+                cursor.execute("SELECT setval(pg_get_serial_sequence(%s, %s), %s)", [f'"{table}"', column, key - 1])
+            else:
+                cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s", [table])
+                cursor.execute("INSERT INTO sqlite_sequence VALUES (%s, %s)", [table, key - 1])
 
 
 @pytest.fixture

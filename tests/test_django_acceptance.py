@@ -11,6 +11,7 @@ from cachecore.integrations.django import caches
 from cachecore.integrations.django.local import clear_local_cache, local_cache
 from cachecore.integrations.django.testing import cachecore_counts
 from cachecore.testing.fake import FakeBackend
+from tests.geo_app.caching import norwegian_cities
 from tests.geo_app.models import City, Country
 
 Cost = tuple[int, int]
@@ -28,8 +29,7 @@ def norway(db: None) -> Country:
 @pytest.fixture
 def cities(norway: Country) -> list[City]:
     """Three cities."""
-    names = ("Oslo", "Bergen", "Trondheim")
-    return [City.objects.create(slug=name.lower(), name=name, country=norway) for name in names]
+    return norwegian_cities(norway)
 
 
 def ways(city: City) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from cachecore.integrations.django.writing import dependents, writes
 from cachecore.integrations.django.writing.connection import Touched, state_of
 from cachecore.integrations.django.writing.dependents import depend
 from cachecore.testing.fake import FakeBackend
-from tests.geo_app.caching import Parallel
+from tests.geo_app.caching import Parallel, norwegian_cities
 from tests.geo_app.models import BulkCity, City, Country, Line, Note, Person, Place, Restaurant, Seat, Stop, Visitor
 
 pytestmark = pytest.mark.django_db
@@ -34,8 +34,7 @@ def norway() -> Country:
 @pytest.fixture
 def cities(norway: Country, fake_server: FakeBackend) -> list[City]:
     """Three cities of which the cache has nothing yet."""
-    names = ("Oslo", "Bergen", "Trondheim")
-    made = [City.objects.create(slug=name.lower(), name=name, country=norway) for name in names]
+    made = norwegian_cities(norway)
     fake_server.log.clear()
     return made
 

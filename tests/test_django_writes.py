@@ -20,7 +20,7 @@ from cachecore.integrations.django import CommitRefused, caches, declaration
 from cachecore.integrations.django.declaration import Declaration, affected_by, declare, declared
 from cachecore.integrations.django.writing.databases import database_of
 from cachecore.testing.fake import FakeBackend
-from tests.geo_app.caching import REFUSING, behind_the_back, server
+from tests.geo_app.caching import REFUSING, behind_the_back, norwegian_cities, server
 from tests.geo_app.models import (
     Badge,
     BoundedCity,
@@ -49,8 +49,7 @@ def norway(db: None) -> Country:
 @pytest.fixture
 def cities(norway: Country) -> list[City]:
     """Three cities."""
-    names = ("Oslo", "Bergen", "Trondheim")
-    return [City.objects.create(slug=name.lower(), name=name, country=norway) for name in names]
+    return norwegian_cities(norway)
 
 
 def warm(*rows: models.Model) -> None:

@@ -34,8 +34,8 @@ from django.db import connections, models, router
 
 from cachecore.errors import ConfigurationError
 from cachecore.integrations.django.conf import configured, make_cache
-from cachecore.integrations.django.declaration import DEFAULT, Declaration, all_declared, column_named
-from cachecore.integrations.django.equality import require_exact
+from cachecore.integrations.django.declaration import DEFAULT, Declaration, all_declared, column_named, value_field
+from cachecore.integrations.django.equality import require_exact_lists
 from cachecore.integrations.django.journal.notes import TABLE, has_table
 from cachecore.integrations.django.manager import CacheManager
 from cachecore.integrations.django.models import Journal
@@ -162,7 +162,8 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
     for names in declaration.fields:
         yield from _check_lookup(model, names)
     try:
-        _check_lists(declaration)
+        if declaration.listed or declaration.missing:
+            require_exact_lists(declaration, columns_of(model), router.db_for_write(model))
     except ConfigurationError as error:
         yield Error(f"{error}.", obj=model, id="cachecore.E013")
     try:
@@ -185,16 +186,6 @@ def _check_declaration(declaration: Declaration) -> Iterator[CheckMessage]:
         )
 
 
-def _check_lists(declaration: Declaration) -> None:
-    """Raise ConfigurationError if a list or a missing entry cannot be kept."""
-    model = declaration.model
-    names = {name for names in (*declaration.lists(), *declaration.absences()) for name in names}
-    kinds = {column.name: column.type for column in columns_of(model)} if names else {}
-    for column in model._meta.concrete_fields:
-        if column.attname in names:
-            require_exact(column, kinds[column.attname], router.db_for_write(model))
-
-
 def _check_lookup(model: type[models.Model], names: tuple[str, ...]) -> Iterator[CheckMessage]:
     if names == ("pk",):
         return
@@ -205,10 +196,9 @@ def _check_lookup(model: type[models.Model], names: tuple[str, ...]) -> Iterator
         yield Error(f"{error}.", obj=model, id="cachecore.E004")
         return
     for column in columns:
-        target = column
-        while target.is_relation:
-            target = target.target_field
-        if isinstance(target, models.JSONField | models.BinaryField | models.FileField | models.FloatField):
+        if isinstance(
+            value_field(column), models.JSONField | models.BinaryField | models.FileField | models.FloatField
+        ):
             yield Error(
                 f"{label} uses {column.name}, and a {column.get_internal_type()} does not name a row.",
                 obj=model,

@@ -115,6 +115,13 @@ def column_named(model: type[models.Model], name: str) -> Any:
     raise ConfigurationError(f"{model._meta.label} has no field {name!r}, which is to be cached; there are {known}")
 
 
+def value_field(column: Any) -> Any:
+    """The field whose values a column holds: that of the end of a relation, or itself."""
+    while column.is_relation:
+        column = column.target_field
+    return column
+
+
 def tracked_by(declaration: Declaration) -> tuple[str, ...]:
     """The attributes of a declaration's lookups that exist; wrong names are for the system checks to report."""
     known = {

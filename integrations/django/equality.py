@@ -6,11 +6,14 @@ found one equal to the other though they differ, as where it ignores case, the r
 
 import datetime
 import uuid
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.db import connections, models
 
+from cachecore.codec import Column
 from cachecore.errors import ConfigurationError
+from cachecore.integrations.django.declaration import Declaration, column_named, value_field
 
 _EXACT: frozenset[object] = frozenset({int, str, bool, uuid.UUID, datetime.date})
 _COLLATING = frozenset({"mysql", "oracle"})
@@ -24,9 +27,7 @@ def require_exact(column: Any, kind: object, alias: str) -> None:
     """Raise ConfigurationError, naming the field, unless values of ``column``, which are of type ``kind`` in a row, are
     equal in the database ``alias`` exactly if they are in Python."""
     label = f"{column.model._meta.label}.{column.name}"
-    target: Any = column
-    while target.is_relation:
-        target = target.target_field
+    target = value_field(column)
     if kind not in _EXACT:
         raise ConfigurationError(
             f"{label}: no list and no missing entry is kept by a {type(target).__name__}, only by integers, text, "
@@ -43,11 +44,19 @@ def require_exact(column: Any, kind: object, alias: str) -> None:
         )
 
 
+def require_exact_lists(declaration: Declaration, columns: Iterable[Column], alias: str) -> None:
+    """Raise ConfigurationError unless every list and missing entry of a declaration is kept by such columns.
+
+    columns: of a row of its model. Raises as `Declaration.lists` and `Declaration.absences` too.
+    """
+    kinds = {column.name: column.type for column in columns}
+    for name in dict.fromkeys(name for names in (*declaration.lists(), *declaration.absences()) for name in names):
+        require_exact(column_named(declaration.model, name), kinds[name], alias)
+
+
 def is_exact(column: Any, alias: str) -> bool:
     """Whether it is so, judged by the field alone."""
-    target: Any = column
-    while target.is_relation:
-        target = target.target_field
+    target = value_field(column)
     kind = None if isinstance(target, models.DateTimeField) else _kind(target)
     try:
         require_exact(column, kind, alias)
@@ -59,9 +68,7 @@ def is_exact(column: Any, alias: str) -> bool:
 def may_equal_others(column: Any, alias: str) -> bool:
     """Whether the database may find a value of ``column`` equal to one that it holds though Python finds that they
     differ, as it finds two decimals of different scale. Fields of foreign classes are believed."""
-    target: Any = column
-    while target.is_relation:
-        target = target.target_field
+    target = value_field(column)
     kind = cast("type[object]", type(target))
     if issubclass(kind, models.DecimalField | models.FloatField | models.DateTimeField):
         return True

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, models
 
 from cachecore.errors import UncacheableLookup
+from cachecore.integrations.django.declaration import value_field
 
 _MOST_SHOWN = 200
 """Characters of a value in a message."""
@@ -55,9 +56,7 @@ def lookup_value(model: type[models.Model], column: Any, value: Any) -> Any:
 def can_hold(column: Any, alias: str) -> Callable[[Any], bool]:
     """The function that says whether ``column`` can hold a value in the database ``alias``. What is no value of the
     column's type it leaves to others, and says True."""
-    target = column
-    while target.is_relation:
-        target = target.target_field
+    target = value_field(column)
     connection = connections[alias]
     if isinstance(target, models.IntegerField):
         bounds: Any = connection.ops.integer_field_range(target.get_internal_type())

@@ -1,6 +1,6 @@
 """The manager: reading through the cache, and querysets whose writes outdate it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
@@ -109,6 +109,14 @@ def _lookup(key: Any) -> str | tuple[str, ...]:
     if not names or not all(isinstance(name, str) for name in names):
         raise UncacheableLookup(f"key is the name of a lookup or a tuple of names, not {shown(key)}")
     return names
+
+
+def _unless_keyless(ask: Callable[..., Any], *question: Any) -> Any:
+    """What a straight path answers; None for text that is no UTF-8, which has no key and of which there is no row."""
+    try:
+        return ask(*question)
+    except InvalidKey:
+        return None
 
 
 class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
@@ -221,7 +229,7 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         cached = self._reading() if default is None or switches.any or not default.is_current else default
         try:
             instance: M | None = cached.answer(query)
-        except InvalidKey:  # text that is no UTF-8, of which there is no row
+        except InvalidKey:  # as _unless_keyless, without a call more
             instance = None
         if instance is not None:
             return instance
@@ -240,10 +248,7 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         """
         cached, values, key = self._reading(), _several(values), _lookup(key)
         if isinstance(key, str) and len(values) <= MOST_TOGETHER:
-            try:
-                answers: list[M] | None = cached.answers(key, values)
-            except InvalidKey:  # text that is no UTF-8, of which there is no row
-                answers = None
+            answers: list[M] | None = _unless_keyless(cached.answers, key, values)
             if answers is not None:
                 return answers
         found: list[M | None] = []
@@ -251,10 +256,7 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         columns: tuple[str, ...] = ()
         for value in values:
             query = {key: value} if isinstance(key, str) else _asked(key, value)
-            try:
-                instance: M | None = cached.hit(query)
-            except InvalidKey:
-                instance = None
+            instance: M | None = _unless_keyless(cached.hit, query)
             if instance is None:
                 columns, ordered = cached.question(query)
                 missing.append(ordered)
@@ -296,10 +298,7 @@ class CacheManager(CreateOrUpdate, ManagerHooks[M], _Manager[M]):
         """Like `get_from_cache`. What an in-process cache can answer is answered without leaving the event loop."""
         cached = self._reading()
         # The transaction of our caller may be in another thread, that of its synchronous part.
-        try:
-            instance = None if dirty.any else cached.hit(query)
-        except InvalidKey:
-            instance = None
+        instance = None if dirty.any else _unless_keyless(cached.hit, query)
         if instance is not None:
             return cast("M", instance)
         return await sync_to_async(self.get_from_cache)(**query)

@@ -17,7 +17,7 @@ from cachecore.errors import BackendError
 from cachecore.integrations.django import local
 from cachecore.integrations.django.conf import caches
 from cachecore.integrations.django.declaration import DEFAULT, Declaration, identity_names
-from cachecore.integrations.django.equality import require_exact
+from cachecore.integrations.django.equality import require_exact_lists
 from cachecore.integrations.django.hit import HitPath
 from cachecore.integrations.django.relations.peers import answering_peers, are_grouped, together
 from cachecore.integrations.django.row_reader import RowReader
@@ -65,7 +65,7 @@ class ModelCache(RowReader):
             ttl=policy.ttl,
         )
         self.policy = policy
-        self._require_exact_lists()
+        require_exact_lists(declaration, self.layout.codec.columns, alias)
         self.learn_questions()
         position = self.records.entity.position
         tracked = tuple(position[name] for name in tracked_names(self.model))
@@ -85,13 +85,6 @@ class ModelCache(RowReader):
         self._looks_locally = False
         self.is_current = True
         """False once the settings have changed and another ModelCache stands for the same rows."""
-
-    def _require_exact_lists(self) -> None:
-        columns = {column.attname: column for column in self.model._meta.concrete_fields}
-        derived = self.records.derived
-        for name in {name for names in (*derived.list_key, *derived.missing_key) for name in names}:
-            kind = self.layout.codec.columns[self.records.entity.position[name]].type
-            require_exact(columns[name], kind, self.alias)
 
     # -- a hit in this process ---------------------------------------------------------------------
 

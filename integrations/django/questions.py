@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import models
 
 from cachecore.errors import UncacheableLookup
-from cachecore.integrations.django.declaration import Declaration
+from cachecore.integrations.django.declaration import Declaration, value_field
 from cachecore.integrations.django.hit import Plan
 from cachecore.integrations.django.lookup_values import can_hold, lookup_value, shown
 from cachecore.records import Records
@@ -121,8 +121,7 @@ def _names(column: Any) -> set[str]:
 
 def _exact_type(column: Any) -> type | None:
     """The type whose values a column compares as they are; None if each must be looked at."""
-    while column.is_relation:
-        column = column.target_field
+    column = value_field(column)
     to_python: Any = column.to_python
     if not to_python.__module__.startswith("django."):
         return None

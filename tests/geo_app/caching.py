@@ -29,6 +29,14 @@ def server() -> FakeBackend:
     return backend
 
 
+def norwegian_cities(norway: Any) -> list[Any]:
+    """Three cities of a country, which no cache has."""
+    from tests.geo_app.models import City  # here, for settings name this module before there are models
+
+    names = ("Oslo", "Bergen", "Trondheim")
+    return [City.objects.create(slug=name.lower(), name=name, country=norway) for name in names]
+
+
 def behind_the_back(sql: str, using: str = "default") -> None:
     """Execute SQL by the driver of the connection, where nobody watches."""
     cursor = connections[using].connection.cursor()

@@ -20,6 +20,7 @@ from django.db.models.signals import post_save
 
 from cachecore.errors import CachecoreError
 from cachecore.integrations.django import tracking
+from cachecore.integrations.django.declaration import value_field
 from cachecore.integrations.django.orm.expressions import CannotResolveExpression, is_expression, resolve
 
 
@@ -158,9 +159,7 @@ def _expected(field: Any, value: Any, instance: models.Model) -> Any:
 
 def _held(field: Any, value: Any) -> Any:
     """A computed value as the column stores it, where no database would round it or cut it off; else _UNKNOWN."""
-    target = field
-    while target.is_relation:
-        target = target.target_field
+    target = value_field(field)
     if value is None:
         return None
     if hasattr(target, "from_db_value"):

@@ -5,28 +5,34 @@ columns may show a row after any UPDATE, so that then every one counts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cachecore.errors import UncacheableLookup
-from cachecore.integrations.django.declaration import Declaration
+from cachecore.integrations.django.declaration import Declaration, column_named
 from cachecore.integrations.django.lookup_values import lookup_value
 from cachecore.integrations.django.model_cache import model_cache
 from cachecore.integrations.django.writing.statement import Touched
 
 
-@dataclass(frozen=True)
 class Gains:
     """The `Dependent` for the lists and missing entries of one declaration."""
 
-    declaration: Declaration
     needs_old = False
+
+    def __init__(self, declaration: Declaration) -> None:
+        self.declaration = declaration
+        self._columns: Sequence[str] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Gains) and other.declaration == self.declaration
 
     @property
     def columns(self) -> Sequence[str]:
         """The columns of all lists, and of all lookups that remember that they have no row."""
-        declaration = self.declaration
-        return list(dict.fromkeys(name for names in (*declaration.lists(), *declaration.absences()) for name in names))
+        if self._columns is None:  # asked by every write, and by none where a declaration is wrong
+            kept = (*self.declaration.lists(), *self.declaration.absences())
+            self._columns = tuple(dict.fromkeys(name for names in kept for name in names))
+        return self._columns
 
     @property
     def any_update(self) -> bool:
@@ -50,8 +56,7 @@ class Gains:
         if value is None:
             return None
         model = self.declaration.model
-        column = next(one for one in model._meta.concrete_fields if one.attname == name)
         try:
-            return lookup_value(model, column, value)
+            return lookup_value(model, column_named(model, name), value)
         except UncacheableLookup:
             return ...

@@ -84,8 +84,7 @@ def _outdate_in(alias: str, tables: Mapping[AnyModel, Sequence[Identity] | None]
     for cache, keys, _ in touched:
         together.setdefault(cache, {}).update(dict.fromkeys(keys))
     for cache, found in together.items():
-        if local.used:
-            local.drop(found)
+        local.drop(found)
         cache.replay(found)
 
 

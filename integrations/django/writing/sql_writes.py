@@ -79,7 +79,7 @@ def _meet(kind: type, name: str, asked: Asked, outdated: Outdated) -> None:
         if not _says_the_same(compiler.query.model, table):
             with state.writing(_of_another(compiler, table), table.model._meta.db_table):
                 return original(compiler, *args, **options)
-        columns = asked(compiler.query, table)
+        columns = asked(compiler.query, table) if table.dependents else ()
         transaction = atomic(compiler.using, savepoint=False) if columns and not state.in_transaction else nullcontext()
         with transaction, state.writing(outdated(compiler, table, columns), table.model._meta.db_table):
             return original(compiler, *args, **options)
@@ -123,7 +123,7 @@ def _says_the_same(model: type[models.Model], table: Table) -> bool:
     ours = {column.column: column.attname for column in table.model._meta.concrete_fields}
     if any(ours.get(column, name) != name for column, name in theirs.items()):
         return False
-    return list(identity_names(model)) == list(identity_names(table.model))
+    return list(identity_names(model)) == list(table.identity)
 
 
 def _of_another(compiler: Any, table: Table) -> list[Touched]:
@@ -141,7 +141,7 @@ def _of_insert(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touc
     query, alias = compiler.query, compiler.using
     if query.on_conflict is OnConflict.UPDATE:
         return table.all_rows(alias)  # nobody tells which rows it changes
-    names = identity_names(table.model)
+    names = table.identity
     rows = table.rows(alias, [tuple(getattr(one, name, None) for name in names) for one in query.objs])
     told = table.own_dependents
     wanted = {name for one in told for name in one.columns}
@@ -163,7 +163,7 @@ def _told_of_update(query: Any, table: Table) -> tuple[set[str], list[Dependent]
 
 def _asked_of_update(query: Any, table: Table) -> Sequence[str]:
     written, told = _told_of_update(query, table)
-    if not written.isdisjoint(identity_names(table.model)):
+    if not written.isdisjoint(table.identity):
         return ()
     return sorted({name for one in told for name in one.columns if written and (one.needs_old or name not in written)})
 
@@ -173,7 +173,7 @@ def _of_update(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touc
     written, told = _told_of_update(query, table)
     if not written:
         return []  # only columns of parents, whose statements follow
-    identity = identity_names(table.model)
+    identity = table.identity
     rows = _rows(compiler, table, columns) if written.isdisjoint(identity) else None
     if rows is None:
         return table.all_rows(alias)
@@ -196,7 +196,7 @@ def _of_delete(compiler: Any, table: Table, columns: Sequence[str]) -> list[Touc
         return table.all_rows(alias) + table.followers(alias)
     told = [one for one in table.dependents if one.needs_old]
     changes: list[Change] = [(row, None) for row in rows]
-    found = table.rows(alias, _identities(rows, identity_names(table.model))) + table.derived(alias, changes, told)
+    found = table.rows(alias, _identities(rows, table.identity)) + table.derived(alias, changes, told)
     return found + table.followers(alias) if rows else found
 
 
@@ -212,7 +212,7 @@ def _rows(compiler: Any, table: Table, columns: Sequence[str]) -> Rows | None:
 
     If the statement does not name them itself, or columns were read, it is restricted to what was found.
     """
-    query, identity = compiler.query, identity_names(table.model)
+    query, identity = compiler.query, table.identity
     named = None if table.keys_may_differ(compiler.using) else _named(query.where, query.model)
     limit = table.bulk_threshold(compiler.using)
     found = _matching(compiler, identity, limit) if named is None else named

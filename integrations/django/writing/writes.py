@@ -50,6 +50,8 @@ class Table:
 
     def __init__(self, model: type[models.Model]) -> None:
         self.model = model
+        self.identity = identity_names(model)
+        """The attribute names of its primary key."""
         self.affected: Sequence[Affected] = affected_by(model)
         self.dependents: Sequence[Dependent] = dependents_of(model)
         self.own_dependents: Sequence[Dependent] = own_dependents_of(model)
