@@ -1,6 +1,6 @@
-"""``python -m benchmarks [keys|rows|store|path|network|hitratio ...] [--quick]``: figures, targets, whether they are
-met; without a word all of them. ``python -m benchmarks coherence`` is a bench of its own kind with options of its own,
-see `benchmarks.coherence.__main__`.
+"""``python -m benchmarks [keys|rows|store|path|sqlalchemy|network|hitratio ...] [--quick]``: figures, targets, whether
+they are met; without a word all of them. ``python -m benchmarks coherence`` is a bench of its own kind with options of
+its own, see `benchmarks.coherence.__main__`.
 
 Each group runs in a process of its own, so that none sees the settings, the heap or the warm caches of another. The
 ratio is the median of the rounds and, in brackets, their 10th and 90th percentile; see `benchmarks.measure`.
@@ -22,6 +22,7 @@ GROUPS = {
     "rows": "benchmarks.bench_rows",
     "store": "benchmarks.bench_store",
     "path": "benchmarks.bench_path",
+    "sqlalchemy": "benchmarks.bench_sqlalchemy",
     "network": "benchmarks.bench_network",
     "hitratio": "benchmarks.hitratio",
 }

@@ -317,6 +317,33 @@ class AsyncRecords(AsyncLists):
         self.claims.set(lookup, claim)
         return row
 
+    async def find_many(
+        self,
+        names: Sequence[str],
+        values: Iterable[Row],
+        query_many: Callable[[Sequence[Row]], Any],
+        query: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        *,
+        unit: Unit | None = None,
+        may_fill: bool = True,
+    ) -> list[Row | None]:
+        """The rows of many values of one declared lookup, in their order. See `Records.find_many`."""
+        lookups = [self.lookup_for(names, value) for value in values]
+        claims = self.claims.of(lookups)
+        flow = find_many(self.subject, lookups, new_token(), claims=claims, seen=None, **reading(unit, may_fill))
+
+        async def querying_many(wanted: Sequence[Row]) -> list[tuple[Any, Row]]:
+            return list(self.entity.by_identity(await awaited(query_many(wanted))).items())
+
+        source = Source(
+            load=self._loading(load), query=self._querying(self.querier(names, query)), query_many=querying_many
+        )
+        rows, found = await self.driver.run(flow, source)
+        for lookup in lookups:
+            self.claims.set(lookup, found.get(lookup.key))
+        return [rows.get(lookup.key) for lookup in lookups]
+
     def _querying(self, ask: Callable[..., Any]) -> Callable[[Row], Any]:
         async def querying(values: Row) -> tuple[Any, Row] | None:
             return self._found(await awaited(ask(values)))

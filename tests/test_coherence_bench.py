@@ -8,25 +8,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("psycopg")
+pytest.importorskip("sqlalchemy")
 
 import psycopg
 
+from benchmarks.coherence import sqlalchemy_writing
 from benchmarks.coherence import world as database
 from benchmarks.coherence.board import Board
-from benchmarks.coherence.contestants import RIVALS, ours
-from benchmarks.coherence.core_store import CoreStore
+from benchmarks.coherence.contestants import RIVALS, line_up, named, ours
 from benchmarks.coherence.host import Result
 from benchmarks.coherence.judge import Evidence, History, differing, judge
 from benchmarks.coherence.reader import Reader
 from benchmarks.coherence.report import failures, table
+from benchmarks.coherence.sqlalchemy_store import SqlalchemyStore
+from benchmarks.coherence.store import Store
 from benchmarks.coherence.world import Event, State, World, told
 from benchmarks.coherence.writer import Writer
 from cachecore.testing.servers import MemcachedServer, PostgresServer, RedisServer
@@ -333,12 +337,25 @@ def dsn(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
     return database.create(postgres_server.dsn, f"bench_{next(_databases)}_{id(request):x}", WORLD)
 
 
-def test_the_board_knows_what_was_committed_and_the_log_agrees(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["core", "sqlalchemy", "sqlalchemy-async"])
+def test_the_board_knows_what_was_committed_and_the_log_agrees(path: str, dsn: str, tmp_path: Path) -> None:
     """Every kind of change, with its rollbacks, savepoints and own reads; the cache keeps nothing."""
     board = Board(tmp_path / "board", WORLD, writers=1, readers=2)
-    store = CoreStore(dsn, "null://")
-    store.open("test")
-    writer = Writer(0, store, board, tmp_path / "evidence", seed=7)
+    store = named(f"null-{path}").make(dsn, "null://")
+
+    def work() -> None:
+        store.open("test")
+        try:
+            write_and_compare(store, board, dsn, tmp_path / "evidence")
+        finally:
+            store.reconnect()
+
+    store.run(work)
+
+
+def write_and_compare(store: Store, board: Board, dsn: str, evidence: Path) -> None:
+    """Make changes of every kind; then the board, the log, the rows and what the store reads must agree."""
+    writer = Writer(0, store, board, evidence, seed=7)
     for _ in range(12):
         for change in writer.changes:
             writer.write(change)
@@ -360,7 +377,70 @@ def test_the_board_knows_what_was_committed_and_the_log_agrees(dsn: str, tmp_pat
             assert history.may_be_absent(thing, floor, floor) == (right is None), name
             assert right is None or right.version >= floor
             assert right is None or isinstance(name, str) or right.version == floor
+    pks = range(1, WORLD.rows + 1)
+    for _ in range(3):
+        assert sorted(store.many(pks)) == [rows[pk] for pk in pks if pk in rows]
+
+
+@pytest.fixture
+def plain(dsn: str) -> Iterator[SqlalchemyStore]:
+    """SQLAlchemy without a cache."""
+    store = SqlalchemyStore(dsn)
+    store.open("test")
+    yield store
     store.reconnect()
+
+
+@contextmanager
+def changed(store: SqlalchemyStore, dsn: str) -> Iterator[dict[int, tuple[str, int] | None]]:
+    """A transaction; in the end, what the rows are of which the trigger has told: {primary key: (slug, number)}."""
+    rows: dict[int, tuple[str, int] | None] = {}
+    store.events.clear()
+    with store.transaction():
+        yield rows
+    with psycopg.connect(dsn) as connection:
+        for event in store.events:
+            rows[event.pk] = connection.execute(
+                "SELECT slug, number FROM bench_row WHERE id = %s", [event.pk]
+            ).fetchone()
+
+
+def test_every_way_to_save_a_row_by_sqlalchemy_changes_it(plain: SqlalchemyStore, dsn: str) -> None:
+    """And no other; with another slug or without."""
+    slug = "g0-0"
+    for number, (save, other) in enumerate(product(sqlalchemy_writing.SAVING, (None, "g0-2", "g0-3")), 1):
+        slug = other or slug
+        changes = {"number": number} | ({"slug": slug} if other else {})
+        with changed(plain, dsn) as rows:
+            save(plain.within(), plain.lock_rows([1])[1], changes)
+        assert rows == {1: (slug, number)}, save
+
+
+def test_every_way_to_update_rows_by_sqlalchemy_changes_them(plain: SqlalchemyStore, dsn: str) -> None:
+    """And no others; one or several, in the session or not."""
+    ways = product(sqlalchemy_writing.UPDATING, (3, 5), (True, False))
+    for number, (update, last, are_there) in enumerate(ways):
+        with changed(plain, dsn) as rows:
+            kept = plain.lock_rows(range(3, 6)) if are_there else {}
+            update(plain.within(), 3, last, number)
+            del kept
+        assert {pk: row and row[1] for pk, row in rows.items()} == dict.fromkeys(range(3, last + 1), number), update
+
+
+def test_every_way_to_delete_and_insert_a_row_by_sqlalchemy_does_so(plain: SqlalchemyStore, dsn: str) -> None:
+    """In one transaction or in two."""
+    ways = product(sqlalchemy_writing.DELETING, sqlalchemy_writing.INSERTING)
+    for number, (delete, insert) in enumerate(ways):
+        with changed(plain, dsn) as rows:
+            delete(plain.within(), plain.lock_rows([7])[7])
+        assert rows == {7: None}, delete
+        with changed(plain, dsn) as rows:
+            insert(plain.within(), {"id": 7, "slug": "g3-2", "number": number})
+        assert rows == {7: ("g3-2", number)}, insert
+        with changed(plain, dsn) as rows:
+            delete(plain.within(), plain.lock_rows([7])[7])
+            insert(plain.within(), {"id": 7, "slug": "g3-3", "number": number + 1})
+        assert rows == {7: ("g3-3", number + 1)}, (delete, insert)
 
 
 def test_versions_rise_and_are_never_given_twice(dsn: str) -> None:
@@ -389,7 +469,7 @@ from contextlib import suppress
 
 import psycopg
 
-from benchmarks.coherence import django_store
+from benchmarks.coherence.contestants import named
 
 
 class Enough(Exception):
@@ -397,8 +477,7 @@ class Enough(Exception):
 
 
 dsn = sys.argv[1]
-django_store.configure(dsn)
-store = django_store.DjangoStore()
+store = named(sys.argv[2]).make(dsn, "null://")
 store.open("cut")
 try:
     with store.transaction():
@@ -414,12 +493,32 @@ except store.aborted:
 """
 
 
-def test_a_transaction_that_django_rolls_back_without_a_word_is_no_commit(dsn: str) -> None:
+@pytest.mark.parametrize("path", ["django", "sqlalchemy"])
+def test_a_transaction_that_is_rolled_back_without_a_word_is_no_commit(path: str, dsn: str) -> None:
     """A connection that is cut while a savepoint is rolled back: the writer must not say that it has committed."""
-    done = subprocess.run(
-        [sys.executable, "-c", CUT_IN_A_SAVEPOINT, dsn], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    command = [sys.executable, "-c", CUT_IN_A_SAVEPOINT, dsn, f"null-{path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("aborted\n", 0), done.stderr
+
+
+# -- who takes part ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "path", "names"),
+    [
+        ([], "django", ["redis-django", "memcached-django", "control", "aside", "cacheops"]),
+        ([], "core", ["redis-core", "memcached-core", "control", "aside", "cacheops"]),
+        ([], "sqlalchemy", ["redis-sqlalchemy", "memcached-sqlalchemy", "control-sqlalchemy"]),
+        (["control", "fleet", "fleet"], "sqlalchemy-async", ["control-sqlalchemy", "fleet-sqlalchemy-async"]),
+        (["aside", "control"], "sqlalchemy", ["aside", "control-sqlalchemy"]),
+    ],
+)
+def test_ours_and_the_control_are_driven_by_the_same_orm(asked: list[str], path: str, names: list[str]) -> None:
+    """Each takes part once; a process that is told a contestant's name finds the same contestant."""
+    contestants = line_up(asked, path)
+    assert [contestant.name for contestant in contestants] == names
+    assert [named(name) for name in names] == contestants
 
 
 # -- the report --------------------------------------------------------------------------------------
@@ -465,33 +564,45 @@ def bench(*arguments: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
-@pytest.mark.parametrize(("server", "backend"), [(RedisServer, "redis"), (MemcachedServer, "memcached")])
-def test_ours_is_never_wrong_under_faults(server: type[Any], backend: str) -> None:
-    """Real processes, database and server: of five thousand reads none is stale, dirty or permanently stale."""
+@pytest.mark.parametrize(
+    ("server", "backend", "path", "reads"),
+    [
+        (RedisServer, "redis", "core", 5000),
+        (MemcachedServer, "memcached", "core", 5000),
+        (RedisServer, "redis", "sqlalchemy", 5000),
+        (MemcachedServer, "memcached", "sqlalchemy", 5000),
+        (RedisServer, "redis", "sqlalchemy-async", 1500),  # each of which is several tasks' at once
+    ],
+)
+def test_ours_is_never_wrong_under_faults(server: type[Any], backend: str, path: str, reads: int) -> None:
+    """Real processes, database and server: of thousands of reads none is stale, dirty or permanently stale."""
     require(PostgresServer)
     require(server)
-    status, document, errors = bench(backend, "--path", "core", "--seconds", "2", "--reads", "5000", "--rows", "20")
+    options = ["--orm", path, "--seconds", "2", "--reads", str(reads), "--rows", "20"]
+    status, document, errors = bench(backend, *options)
     assert status == 0, errors
     [result] = document["results"]
-    assert result["reads"] >= 5000
+    assert result["reads"] >= reads
     assert result["commits"] > 5
     assert sum(result["faults"].values()) > 0
     assert [result[name] for name in ("stale", "dirty", "permanent", "failed", "own_unseen")] == [0] * 5
     assert result["keys"] == 70
 
 
-def test_the_bench_finds_what_is_wrong() -> None:
+@pytest.mark.parametrize("path", ["django", "sqlalchemy"])
+def test_the_bench_finds_what_is_wrong(path: str) -> None:
     """The control without invalidation, and ours on a backend that is not shared by its processes."""
     require(PostgresServer)
     require(RedisServer)
-    status, document, errors = bench("control", "memory", "--seconds", "1", "--rows", "20", "--no-faults")
+    options = ["--orm", path, "--seconds", "1", "--rows", "20", "--no-faults"]
+    status, document, errors = bench("control", "memory", *options)
     assert status == 1, errors
     control, memory = document["results"]
     assert control["stale"] > 0
     assert control["permanent"] > 0
     assert memory["stale"] > 0
-    assert "memory, django: " in errors
-    assert "control" not in "".join(document["failures"])
+    assert f"memory, {path}: " in errors
+    assert "no invalidation" not in "".join(document["failures"])
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -522,6 +633,7 @@ def test_an_interrupted_bench_leaves_nothing(sent: signal.Signals, status: int) 
     ("arguments", "says"),
     [
         (["carrier-pigeon"], "no contestant 'carrier-pigeon'"),
+        (["--orm", "hibernate"], "invalid choice: 'hibernate'"),
         (["--rows", "21"], "--rows must be even, not 21"),
         (["--seconds", "0"], "--seconds must be at least 0.5"),
         (["--readers", "1"], "--readers must be at least 2"),

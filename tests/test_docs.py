@@ -16,7 +16,7 @@ from cachecore.integrations.django.conf import KNOWN
 
 ROOT = Path(__file__).parent.parent
 SHOP = ROOT / "examples" / "shop"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *SHOP.glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/*.md")])
 DJANGO = [page for page in PAGES if page.name.startswith(("django", "coming-from"))]
 RUNS = "<!-- runs in examples/shop -->"
 
@@ -80,7 +80,7 @@ def test_the_code_of_a_page_runs(cache: str, page: Path, tmp_path: Path, request
     assert done.stdout.endswith("it has run\n")
 
 
-@pytest.mark.parametrize("page", DJANGO, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_quotes_is_so(page: Path) -> None:
     """Every line of a block that is said to be from a file stands in that file, in this order."""
     for _, found, code in marked(page, r"<!-- from (?P<file>\S+) -->"):

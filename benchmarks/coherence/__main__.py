@@ -19,7 +19,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from benchmarks.coherence.contestants import BACKENDS, PATHS, RIVALS, Contestant, ours
+from benchmarks.coherence.contestants import BACKENDS, PATHS, RIVALS, Contestant, line_up
 from benchmarks.coherence.host import Plan, Result
 from benchmarks.coherence.report import failures, table
 from cachecore.errors import CachecoreError
@@ -114,9 +114,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "contestants",
         nargs="*",
         metavar="contestant",
-        help=f"{', '.join(known)}; default: redis, memcached and the rivals",
+        help=f"{', '.join(known)}; default: redis, memcached and the rivals on that ORM",
     )
-    parser.add_argument("--path", choices=PATHS, default="django", help="how ours is driven (default: django)")
+    driven = "how ours and the control are driven; the other rivals are Django's, and so is core's control"
+    parser.add_argument("--orm", "--path", dest="path", choices=PATHS, default="django", help=driven)
     parser.add_argument("--seconds", type=float, default=8.0, help="for each contestant (default: 8)")
     parser.add_argument("--reads", type=int, default=0, help="ours goes on until it has so many on each backend")
     parser.add_argument("--long", action="store_true", help=f"the same as --reads {LONG_READS}")
@@ -144,8 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the contest and print its table; the exit status."""
     chosen = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in an orderly way
-    names = chosen.contestants or ["redis", "memcached", *RIVALS]
-    contestants = [RIVALS[name] if name in RIVALS else ours(name, chosen.path) for name in dict.fromkeys(names)]
+    contestants = line_up(chosen.contestants, chosen.path)
     try:
         results = contest(contestants, chosen)
     except (HostFailed, CachecoreError) as error:

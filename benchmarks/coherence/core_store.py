@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.coherence.django_store import BULK_THRESHOLD, HOLD_TTL, TTL, is_unfinished, options_for
 from benchmarks.coherence.store import at_once
+from benchmarks.coherence.terms import BULK_THRESHOLD, HOLD_TTL, TTL, is_unfinished, options_for
 from benchmarks.coherence.world import Event, State, told
 from cachecore import Cache
 from cachecore.errors import WriteRefused
@@ -49,6 +49,9 @@ class CoreStore:
         self._connection: psycopg.Connection[Any] | None = None
         self._unit: UnitOfWork | None = None
         """Of the open transaction."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        work()
 
     def open(self, role: str, after_reply: Callable[[], None] = at_once) -> None:
         self._role = role

@@ -9,28 +9,8 @@ from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.coherence.store import at_once
+from benchmarks.coherence.terms import BULK_THRESHOLD, HOLD_TTL, TTL, is_unfinished, options_for
 from benchmarks.coherence.world import Event, State, told
-
-HOLD_TTL = 5.0
-BULK_THRESHOLD = 8
-TTL = 3600
-"""Seconds; longer than any run, so that no value's age hides that it is outdated."""
-TIMEOUT = 0.2
-"""Seconds everybody's client waits for the cache server, so that a run of a few seconds sees it come and go often."""
-
-
-def is_unfinished(event: object) -> bool:
-    """Whether an event of ours says that COMPLETE failed."""
-    from cachecore.events import Failure
-
-    return isinstance(event, Failure) and event.operation == "complete"
-
-
-def options_for(url: str) -> dict[str, Any]:
-    """Options of our backend: those in this process, memory:// and null://, need none."""
-    if url.endswith("://"):
-        return {}
-    return {"timeout": TIMEOUT, "connect_timeout": TIMEOUT, "breaker_window": TIMEOUT}
 
 
 def configure(dsn: str, apps: Sequence[str] = (), **more: Any) -> None:
@@ -78,6 +58,9 @@ class DjangoStore:
         self._rows: Any = Row.objects
 
     # -- the connection ----------------------------------------------------------------------------
+
+    def run(self, work: Callable[[], None]) -> None:
+        work()
 
     def open(self, role: str, after_reply: Callable[[], None] = at_once) -> None:
         from django.db.backends.signals import connection_created

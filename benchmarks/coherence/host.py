@@ -156,7 +156,7 @@ class Crew:
 
     def _fork(self, place: int) -> None:
         seed = self._seeds.getrandbits(32)
-        self._pids[_child(lambda: self._work(place, seed))] = place
+        self._pids[_child(lambda: self._store.run(lambda: self._work(place, seed)))] = place
 
     def _work(self, place: int, seed: int) -> None:
         late = LateReplies(Random(seed))
@@ -195,7 +195,7 @@ def try_it(store: Store) -> None:
         if store.by_pk(1) is None:
             raise RuntimeError("there is no first row")
 
-    _, status = os.waitpid(_child(read), 0)
+    _, status = os.waitpid(_child(lambda: store.run(read)), 0)
     if status:
         raise SystemExit(1)
 
@@ -279,7 +279,7 @@ def look_at_all(plan: Plan, store: Store, dsn: str, world: World) -> tuple[list[
                 answers[thing] = store.by_pk(name) if isinstance(name, int) else store.by_slug(name)
             path.with_suffix(f".{number}").write_bytes(pickle.dumps(answers))
 
-    _, status = os.waitpid(_child(ask), 0)
+    _, status = os.waitpid(_child(lambda: store.run(ask)), 0)
     if status:
         raise RuntimeError("the process that looks at all keys has failed")
     with psycopg.connect(dsn) as connection:

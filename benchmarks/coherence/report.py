@@ -48,7 +48,7 @@ def table(results: Sequence[tuple[str, Result]]) -> str:
 def failures(contestant: Contestant, result: Result, faults: bool) -> list[str]:
     """Sentences for what must not be; none if all is well."""
     name = contestant.title
-    if contestant.name == "control":
+    if contestant.is_control:
         return [] if result.stale else [f"{name}: no stale read, so this bench proves nothing"]
     if not contestant.is_ours:
         return []

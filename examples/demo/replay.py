@@ -10,7 +10,6 @@ was rolled back is never right.
 
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import md5
 from itertools import accumulate
@@ -18,16 +17,11 @@ from random import Random
 from time import monotonic, perf_counter_ns
 from typing import Any
 
-from django.core.cache import cache as django_cache
-from django.db import connection
-
-from examples.demo.geo.models import City
+from examples.demo.application import Application, City, Get, Lookup
 from examples.demo.load import Committed, World
 from examples.demo.writer import Writer
 
 CHUNK = 1000
-Get = Callable[..., City]
-Lookup = dict[str, Any]
 
 
 @dataclass
@@ -71,50 +65,50 @@ class Outcome:
 class NaiveCache:
     """Get, or else query and set: what the control run uses. Nothing ever removes a value but its TTL."""
 
-    def __init__(self) -> None:
+    def __init__(self, application: Application) -> None:
+        self._application = application
         self._by_pk: set[str] = set()
 
     def get(self, **lookup: Any) -> City:
         """The city of a lookup, as it once was."""
         key = self._key(lookup)
-        city: City | None = django_cache.get(key)
+        city: City | None = self._application.store.get(key)
         if city is None:
-            city = City.objects.get(**lookup)
+            city = self._application.get(**lookup)
             self._set(key, city, lookup)
         return city
 
     def warm_up(self, world: World, count: int) -> None:
         """Store the largest cities under each of their lookups."""
-        for pk, city in City.objects.in_bulk(list(world.cities)[:count]).items():
+        for city in self._application.largest(count):
             for kind in range(3):
-                lookup = lookup_of(pk, kind, world.cities[pk])
+                lookup = lookup_of(city.id, kind, world.cities[city.id])
                 self._set(self._key(lookup), city, lookup)
 
     def _key(self, lookup: Lookup) -> str:
-        asked = sorted((name, value.pk if name == "country" else value) for name, value in lookup.items())
-        return md5(repr(asked).encode()).hexdigest()
+        return md5(repr(sorted(lookup.items())).encode()).hexdigest()
 
     def _set(self, key: str, city: City, lookup: Lookup) -> None:
-        django_cache.set(key, city)
-        if "pk" in lookup:
+        self._application.store.set(key, city)
+        if "id" in lookup:
             self._by_pk.add(key)
 
     def rows(self) -> list[City]:
         """What stands there under primary keys."""
-        found: dict[str, City] = django_cache.get_many(self._by_pk)
-        return list(found.values())
+        found = map(self._application.store.get, self._by_pk)
+        return [city for city in found if city is not None]
 
 
-def warm_up(world: World, count: int) -> None:
+def warm_up(application: Application, world: World, count: int) -> None:
     """Ask for the largest cities by each of their lookups, many at once.
 
     The caches begin a run as in an application that has been at work for a while.
     """
     pks = list(world.cities)[:count]
     states = [world.cities[pk] for pk in pks]
-    City.objects.get_many_from_cache(pks)
-    City.objects.get_many_from_cache([state.slug for state in states], key="slug")
-    City.objects.get_many_from_cache([(state.country, state.name) for state in states], key=("country", "name"))
+    application.get_many_from_cache(pks)
+    application.get_many_from_cache([state.slug for state in states], key="slug")
+    application.get_many_from_cache([(state.country_id, state.name) for state in states], key=("country_id", "name"))
 
 
 def stream(world: World, seed: int) -> Iterator[tuple[int, int]]:
@@ -129,13 +123,14 @@ def stream(world: World, seed: int) -> Iterator[tuple[int, int]]:
 def lookup_of(pk: int, kind: int, state: Committed) -> Lookup:
     """The question by which a city is to be found."""
     if kind == 0:
-        return {"pk": pk}
-    return {"slug": state.slug} if kind == 1 else {"country": state.country, "name": state.name}
+        return {"id": pk}
+    return {"slug": state.slug} if kind == 1 else {"country_id": state.country_id, "name": state.name}
 
 
 def replay(
     name: str,
     get: Get,
+    application: Application,
     world: World,
     seed: int,
     *,
@@ -149,10 +144,10 @@ def replay(
     until_stale: go on until an answer was stale, if need be, for up to ten times as long.
     """
     outcome = Outcome(name)
-    with counting_queries() as queries, Writer(world, seed + 1) as writer:
+    with application.counting_queries() as queries, Writer(application, world, seed + 1) as writer:
         start = monotonic()
         for pk, kind in stream(world, seed):
-            ask(get, pk, kind, world, writer, queries, outcome)
+            ask(get, pk, kind, writer, queries, outcome)
             share = (monotonic() - start) / seconds if lookups is None else outcome.lookups / lookups
             if share >= 1 and (outcome.stale or not until_stale or share >= 10):
                 break
@@ -164,23 +159,23 @@ def replay(
     return outcome
 
 
-def ask(get: Get, pk: int, kind: int, world: World, writer: Writer, queries: list[int], outcome: Outcome) -> None:
+def ask(get: Get, pk: int, kind: int, writer: Writer, queries: list[int], outcome: Outcome) -> None:
     """Ask once and judge the answer."""
     queries_before = queries[0]
     ended = writer.ended[pk]  # before the state: see the order in which the writer sets them
-    committed = world.cities[pk]
+    committed = writer.world.cities[pk]
     lookup = lookup_of(pk, kind, committed)
     start = perf_counter_ns()
     try:
         answer: City | None = get(**lookup)
-    except City.DoesNotExist:
+    except writer.application.no_row:
         answer = None
     outcome.nanoseconds.append(perf_counter_ns() - start)
     outcome.without_query += queries[0] == queries_before
     undisturbed = writer.began[pk] == ended
     if answer is None:
         outcome.wrong += undisturbed
-    elif answer.pk != pk or answer.version in writer.never_committed:
+    elif answer.id != pk or answer.version in writer.never_committed:
         outcome.wrong += 1
     elif answer.version < committed.version:
         outcome.stale += 1
@@ -188,20 +183,6 @@ def ask(get: Get, pk: int, kind: int, world: World, writer: Writer, queries: lis
         outcome.wrong += 1
 
 
-def state_of(row: Any) -> tuple[Any, ...]:
+def state_of(row: City | Committed) -> tuple[Any, ...]:
     """What is compared of a city, or of what is known of it."""
-    country = row.country.pk if isinstance(row, Committed) else row.country_id
-    return row.version, row.slug, country, row.name
-
-
-@contextmanager
-def counting_queries() -> Iterator[list[int]]:
-    """A list of one number: the queries of this thread since the block began."""
-    count = [0]
-
-    def counted(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        count[0] += 1
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(counted):
-        yield count
+    return row.version, row.slug, row.country_id, row.name

@@ -1,25 +1,24 @@
 """The three runs, the look at what is left when all is quiet, and the table."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
 
-from django.db import connection
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cachecore.integrations.django import caches
-from cachecore.integrations.django.rows import implementation
-from examples.demo.geo.models import City
-from examples.demo.load import World, create_tables, load, read
+from examples.demo.application import Application, City, Get
+from examples.demo.load import World, load, read
 from examples.demo.replay import NaiveCache, Outcome, replay, state_of, warm_up
 
 WIDTH = 118
 """Columns where there is no terminal to ask."""
 
 
-def show(*, seconds: float, lookups: int | None, seed: int, largest: int | None, warm: int) -> int:
-    """Do everything and print it; the exit status.
+def show(
+    application: Application, *, seconds: float, lookups: int | None, seed: int, largest: int | None, warm: int
+) -> int:
+    """Do everything and print it; the exit status. The application is closed then.
 
     largest: so many cities instead of all.
     warm: so many of them stand in the caches when a run begins.
@@ -29,15 +28,14 @@ def show(*, seconds: float, lookups: int | None, seed: int, largest: int | None,
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    cache = caches["default"]
-    cache.gets("is anybody there?")
     try:
-        world = load_cities(console, largest)
-        naive = NaiveCache()
+        application.cache.gets("is anybody there?")
+        world = load_cities(application, console, largest)
+        naive = NaiveCache(application)
         outcomes: list[Outcome] = []
-        ways: list[tuple[str, Callable[..., City], Callable[[World, int], None]]] = [
-            ("no cache", City.objects.get, lambda world, count: None),
-            ("cachecore", City.objects.get_from_cache, warm_up),
+        ways: list[tuple[str, Get, Callable[[World, int], None]]] = [
+            ("no cache", application.get, lambda world, count: None),
+            ("cachecore", application.get_from_cache, partial(warm_up, application)),
             ("control", naive.get, naive.warm_up),
         ]
         with bar(console) as progress:
@@ -48,6 +46,7 @@ def show(*, seconds: float, lookups: int | None, seed: int, largest: int | None,
                     replay(
                         name,
                         get,
+                        application,
                         world,
                         seed,
                         seconds=seconds,
@@ -57,17 +56,16 @@ def show(*, seconds: float, lookups: int | None, seed: int, largest: int | None,
                     )
                 )
                 if name == "cachecore":
-                    cached_at_rest(outcomes[-1], world)
+                    cached_at_rest(outcomes[-1], application, world)
                 elif name == "control":
-                    naive_at_rest(outcomes[-1], naive)
+                    naive_at_rest(outcomes[-1], application, world, naive)
         console.print(table(outcomes, min(warm, len(world.cities))))
-        console.print("", *meaning(*outcomes), sep="\n")
+        console.print("", *meaning(application.implementation, *outcomes), sep="\n")
         _, ours, control = outcomes
         good = not any(one.wrong for one in outcomes) and not ours.stale and not ours.stale_at_rest
         return 0 if good and control.stale else 1
     finally:
-        cache.close()
-        connection.close()
+        application.close()
 
 
 def bar(console: Console) -> Progress:
@@ -77,39 +75,37 @@ def bar(console: Console) -> Progress:
     )
 
 
-def load_cities(console: Console, largest: int | None) -> World:
+def load_cities(application: Application, console: Console, largest: int | None) -> World:
     """Read the cities and store them."""
     countries, cities = read()
     cities = cities[:largest]
-    create_tables()
+    application.create_tables()
     columns = (TextColumn("{task.description:34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("cities of GeoNames into SQLite", total=len(cities))
-        return load(countries, cities, lambda count: progress.advance(task, count))
+        return load(application, countries, cities, lambda count: progress.advance(task, count))
 
 
-def cached_at_rest(outcome: Outcome, world: World) -> None:
+def cached_at_rest(outcome: Outcome, application: Application, world: World) -> None:
     """Ask for all cities through the cache, now that nobody writes, and compare with a query of all."""
-    statistics = caches["default"].statistics
+    statistics = application.cache.statistics
     hits = statistics.hits
-    compare(outcome, City.objects.get_many_from_cache(world.cities))
+    rows = application.get_many_from_cache(list(world.cities))
     outcome.rows_at_rest = statistics.hits - hits  # the others came from the database just now
+    compare(outcome, application, world, rows)
 
 
-def naive_at_rest(outcome: Outcome, naive: NaiveCache) -> None:
+def naive_at_rest(outcome: Outcome, application: Application, world: World, naive: NaiveCache) -> None:
     """The same for the control."""
     rows = naive.rows()
-    compare(outcome, rows)
+    compare(outcome, application, world, rows)
     outcome.rows_at_rest = len(rows)
 
 
-def compare(outcome: Outcome, rows: Iterable[City]) -> None:
+def compare(outcome: Outcome, application: Application, world: World, rows: Iterable[City]) -> None:
     """Count the rows that are not as the database has them."""
-    database: dict[int, Any] = {
-        row.pk: state_of(row)
-        for row in City.objects.values_list("pk", "version", "slug", "country_id", "name", named=True)
-    }
-    outcome.stale_at_rest = sum(state_of(row) != database[row.pk] for row in rows)
+    database = {row.id: state_of(row) for row in application.largest(len(world.cities))}
+    outcome.stale_at_rest = sum(state_of(row) != database[row.id] for row in rows)
 
 
 def table(outcomes: Iterable[Outcome], warm: int) -> Table:
@@ -138,7 +134,7 @@ def table(outcomes: Iterable[Outcome], warm: int) -> Table:
     return found
 
 
-def meaning(database: Outcome, ours: Outcome, control: Outcome) -> Iterable[str]:
+def meaning(implementation: str, database: Outcome, ours: Outcome, control: Outcome) -> Iterable[str]:
     """What the table says, in sentences."""
     commits = sum(one.commits for one in (database, ours, control))
     rollbacks = sum(one.rollbacks for one in (database, ours, control))

@@ -7,12 +7,11 @@ committed and commit() returned, `World.cities` has the new state, the write `en
 
 import threading
 from collections import Counter
+from dataclasses import asdict
 from itertools import accumulate
 from random import Random
 
-from django.db import connection, transaction
-
-from examples.demo.geo.models import City
+from examples.demo.application import Application, Changes
 from examples.demo.load import Committed, World
 
 PAUSE = 0.01
@@ -26,7 +25,8 @@ class _ChangedOurMind(Exception):
 class Writer:
     """Use it as a context: it writes from the beginning to the end of the block."""
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, application: Application, world: World, seed: int) -> None:
+        self.application = application
         self.world = world
         self.began: Counter[int] = Counter()
         self.ended: Counter[int] = Counter()
@@ -37,6 +37,7 @@ class Writer:
         self._random = Random(seed)
         self._version = max(state.version for state in world.cities.values())
         self._pks = list(world.cities)
+        self._countries = list(world.codes)
         self._weights = list(accumulate(world.weights))
         self._stop = threading.Event()
         self._error: Exception | None = None
@@ -59,7 +60,7 @@ class Writer:
         except Exception as error:
             self._error = error
         finally:
-            connection.close()
+            self.application.end_thread()
 
     def _write(self) -> None:
         chosen = self._random.choices(self._pks, cum_weights=self._weights, k=self._random.randint(1, 3))
@@ -69,9 +70,9 @@ class Writer:
         for pk in pks:
             self.began[pk] += 1
         try:
-            with transaction.atomic():
+            with self.application.transaction() as changes:
                 for pk in pks:
-                    changed[pk] = self._change(pk, rolls_back)
+                    changed[pk] = self._change(changes, pk, rolls_back)
                 if rolls_back:
                     raise _ChangedOurMind
         except _ChangedOurMind:
@@ -83,34 +84,24 @@ class Writer:
             for pk in pks:
                 self.ended[pk] += 1
 
-    def _change(self, pk: int, rolls_back: bool) -> Committed:
+    def _change(self, changes: Changes, pk: int, rolls_back: bool) -> Committed:
         self._version += 1
         if rolls_back:
             self.never_committed.add(self._version)
         after = self._moved(pk) if self._random.random() < 0.3 else self._renamed(pk)
-        values = {"version": after.version, "slug": after.slug, "country": after.country, "name": after.name}
-        if self._random.random() < 0.5:
-            City.objects.filter(pk=pk).update(**values)
-        else:
-            city = City.objects.get(pk=pk)
-            for name, value in values.items():
-                setattr(city, name, value)
-            city.save()
+        change = changes.update if self._random.random() < 0.5 else changes.save
+        change(pk, asdict(after))
         return after
 
     def _renamed(self, pk: int) -> Committed:
         """Another of its names, in whatever script, and a slug to go with it."""
         before = self.world.cities[pk]
         name = self._random.choice(self.world.other_names[pk] or ["Newtown"])
-        return Committed(
-            self._version,
-            self.world.new_slug(name, before.country.code),
-            before.country,
-            self.world.new_name(name, before.country.pk),
-        )
+        slug = self.world.new_slug(name, self.world.codes[before.country_id])
+        return Committed(self._version, slug, before.country_id, self.world.new_name(name, before.country_id))
 
     def _moved(self, pk: int) -> Committed:
         """In another country, where its name may need a number. The slug stays."""
         before = self.world.cities[pk]
-        country = self._random.choice(self.world.countries)
-        return Committed(self._version, before.slug, country, self.world.new_name(before.name, country.pk))
+        country = self._random.choice(self._countries)
+        return Committed(self._version, before.slug, country, self.world.new_name(before.name, country))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachecore.integrations.django.writing import raw_sql
+from cachecore import raw_sql
 from cachecore.integrations.django.writing.snapshot import Snapshot
 from cachecore.integrations.django.writing.statement import Touched
 

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import class_prepared, post_migrate, post_save
 
+from cachecore import raw_sql
 from cachecore.errors import CachecoreError, ConfigurationError, UncacheableLookup
 from cachecore.integrations.django.declaration import (
     Affected,
@@ -29,7 +30,6 @@ from cachecore.integrations.django.equality import may_equal_others
 from cachecore.integrations.django.lookup_values import can_hold, lookup_value
 from cachecore.integrations.django.model_cache import ModelCache, model_cache
 from cachecore.integrations.django.tracking import refresh, track, tracked_names
-from cachecore.integrations.django.writing import raw_sql
 from cachecore.integrations.django.writing.connection import state_of
 from cachecore.integrations.django.writing.dependents import Dependent, depend, dependents_of, own_dependents_of
 from cachecore.integrations.django.writing.gains import Gains

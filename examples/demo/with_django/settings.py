@@ -1,10 +1,12 @@
-"""Settings of the demo. Three things come from the environment, where `examples.demo.__main__` puts them."""
+"""Settings of the demo. Three things come from the environment, where `start` puts them."""
 
 from os import environ
 
+from examples.demo.application import TTL
+
 SECRET_KEY = "only for the demo"
 USE_TZ = True
-INSTALLED_APPS = ["cachecore.integrations.django", "examples.demo.geo"]
+INSTALLED_APPS = ["cachecore.integrations.django", "examples.demo.with_django.geo"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {
@@ -24,7 +26,7 @@ CACHECORE = {
         "LOCATION": environ["CACHECORE_DEMO_CACHE"],
         # A server may still hold the rows of another run, whose database is gone.
         "NAMESPACE": environ["CACHECORE_DEMO_NAMESPACE"],
-        "TTL": 300,
+        "TTL": TTL,
         "PROCESSES": 1,  # the demo is one process, so an in-process cache keeps the promise
     }
 }
@@ -32,7 +34,7 @@ CACHECORE = {
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "TIMEOUT": 300,
+        "TIMEOUT": TTL,
         "OPTIONS": {"MAX_ENTRIES": 1_000_000},
     }
 }

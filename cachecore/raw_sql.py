@@ -41,8 +41,10 @@ _SCHEMA = frozenset(
 _OTHERS = frozenset({"SET", "RESET", "DISCARD", "LISTEN", "UNLISTEN", "NOTIFY", "USE", ""})
 _HARMLESS = _READS | _BEGINS | _ENDS | _NEITHER | _SCHEMA | _OTHERS
 _PLAIN = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"})
-_WRITING = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE|MERGE|TRUNCATE|COPY|CALL|DO|EXECUTE|LOAD)\b", re.IGNORECASE)
-"""Without any of these words several statements, or one that begins with WITH, write nothing."""
+_WRITING = re.compile(
+    r"\b(?:INSERT|(?<!FOR )(?<!KEY )UPDATE|DELETE|REPLACE|MERGE|TRUNCATE|COPY|CALL|DO|EXECUTE|LOAD)\b", re.IGNORECASE
+)
+"""Without any of these words several statements, or one that begins with WITH, write nothing. FOR UPDATE only locks."""
 
 
 def verb(sql: str) -> str:
@@ -87,8 +89,8 @@ def written_tables(first: str, sql: str, known: Iterable[str]) -> list[str]:
     """The tables, of those that are known, that a statement may write; ``first`` is its first word."""
     if first in _HARMLESS or (first == UNKNOWN and _WRITING.search(sql) is None):
         return []
-    if first == "TRUNCATE" and "CASCADE" in sql.upper():
-        return list(known)  # those that point to it too, and so on
+    if first == "EXECUTE" or (first == "TRUNCATE" and "CASCADE" in sql.upper()):
+        return list(known)  # what was prepared is not named; those that point to a table too, and so on
     name = target(sql) if first in _PLAIN else None
     if name is not None:
         return [table for table in known if bare(table).lower() == name]

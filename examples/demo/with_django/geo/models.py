@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from cachecore.integrations.django import CacheManager
+from examples.demo.application import TTL
 
 
 class Country(models.Model):
@@ -32,7 +33,7 @@ class City(models.Model):
     version = models.PositiveIntegerField(default=0)
     """Rises with each change; by it the demo knows an old answer. The cache makes no use of it."""
 
-    objects = CacheManager(cache_fields=["slug", ("country", "name")], cache_ttl=300)
+    objects = CacheManager(cache_fields=["slug", ("country", "name")], cache_ttl=TTL)
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["country", "name"], name="city_country_name")]
