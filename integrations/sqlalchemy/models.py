@@ -95,6 +95,7 @@ class CachedModel:
         self.policy: Policy = self.records.entity.policy
         self.epoch_key: str = self.records.entity.epoch_key
         self._columns = key_columns(mapper)
+        self._tables = frozenset(mapper.tables)
         self._known_positions: weakref.WeakKeyDictionary[TableClause, list[int] | None] = weakref.WeakKeyDictionary()
         self.is_exact = all(self.layout.columns[name].is_exact for name in self.identity)
         self._holds = {name: can_hold(one.expression.type, dialect) for name, one in self.layout.columns.items()}
@@ -162,6 +163,8 @@ class CachedModel:
             primary_key: Any = table.primary_key
             names: list[str] = [column.name for column in primary_key]
             is_same = wanted is not None and sorted(names) == sorted(wanted)
+            if table not in self._tables and any(self.layout.columns[name].to_stored for name in self.identity):
+                is_same = False  # the values of its columns may be stored ones already
             self._known_positions[table] = [names.index(name) for name in wanted or ()] if is_same else None
         return self._known_positions[table]
 

@@ -176,7 +176,7 @@ class ConnectionState:
                 self.leave_to_expire()
             elif not goes_on():
                 self.abandoned()  # a deferred constraint, a serialization failure: nobody sends ROLLBACK after that
-            raise  # or SQLite was busy, and the transaction is open
+            raise
         if is_commit or not goes_on():
             self.completed()
 

@@ -10,7 +10,7 @@ two-phase commits and async engines alike. Bypassed is only who calls the driver
 """
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
@@ -162,7 +162,14 @@ def _committing(original: Callable[[Any], None], dialect: Any) -> Callable[[Any]
         with _or_rolled_back(dialect.do_rollback, dbapi_connection):
             state.prepare()
         with state.committing(dialect.loaded_dbapi, lambda: is_under_way(dbapi_connection.driver_connection)):
-            original(dbapi_connection)
+            try:
+                original(dbapi_connection)
+            except Exception:
+                # SQLite leaves the transaction open when it was busy, or a deferred constraint is violated.
+                if is_under_way(dbapi_connection.driver_connection):
+                    with suppress(Exception):
+                        dialect.do_rollback(dbapi_connection)
+                raise
 
     return do_commit
 
