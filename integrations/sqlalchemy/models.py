@@ -74,14 +74,7 @@ class CachedModel:
         self.layout = RowLayout(mapper, dialect, exclude=declaration.exclude, version=declaration.version)
         self.identity = self.layout.identity
         self.label = mapper.class_.__name__
-        for name in {*self.identity, *(name for lookup in declaration.lookups for name in lookup)}:
-            column = self.layout.columns.get(name)
-            if (
-                column is not None
-                and column.column.type is datetime
-                and not getattr(column.expression.type, "timezone", False)
-            ):
-                raise ConfigurationError(f"{self.label}.{name}: rows are not looked up by times without a time zone")
+        self._refuse_times({*self.identity, *(name for lookup in declaration.lookups for name in lookup)})
         table: Any = mapper.local_table
         self.records: Any = cache.entity(
             declaration.name if declaration.name and mapper is declaration.mapper else f"{table.fullname}.{self.label}",
@@ -104,6 +97,12 @@ class CachedModel:
         self._width = len(self.layout.keys)
         self._select = self.layout.select().add_columns(*flags)
         self._by_identity = self._select.where(self._among(self.identity, bindparam("many", expanding=True)))
+
+    def _refuse_times(self, names: Iterable[str]) -> None:
+        """Raise ConfigurationError if one of these attributes is a time without a time zone, which has no key."""
+        for column in (self.layout.columns[name] for name in names if name in self.layout.columns):
+            if column.column.type is datetime and not getattr(column.expression.type, "timezone", False):
+                raise ConfigurationError(f"{column.label}: rows are not looked up by times without a time zone")
 
     # -- keys --------------------------------------------------------------------------------------
 

@@ -105,13 +105,7 @@ def _check_other_local_caches(engine: Engine, attachment: Attachment) -> None:
     here = database_of(engine)
     for other in all_watched():
         for one, database in other.databases():
-            known = one.cache.backend
-            if (
-                database == here
-                and not isinstance(known, ClosedBackend)
-                and known.keeps_objects
-                and known is not backend
-            ):
+            if database == here and one.is_in_process and one.cache.backend is not backend:
                 raise ConfigurationError(
                     f"the database of {engine.url!r} has another cache in this process already, which would not hear "
                     "of this engine's writes: give both the same backend, as in backend = MemoryBackend(); "
