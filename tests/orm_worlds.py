@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -17,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from cachecore import AsyncCache, Cache
 from cachecore.integrations.sqlalchemy import cache_sessions
 from cachecore.testing import AsyncFakeBackend, FakeBackend
+from tests.orm_databases import OpenDatabase
 from tests.orm_models import City, Country, Customer, Order, Seat, Ticket
 
 COLD = ["acquire", "fill", "fill"]
@@ -136,3 +138,28 @@ def _add(session: Session) -> None:
     session.add_all(rows())
     session.flush()
     session.close()
+
+
+# -- fixtures, which a test module imports ---------------------------------------------------------
+
+
+@pytest.fixture
+def world(sync_engine: Engine) -> World:
+    """On each database, with some rows."""
+    insert_rows(sync_engine)
+    return World(sync_engine)
+
+
+@pytest.fixture
+async def async_world(async_engine: AsyncEngine) -> AsyncWorld:
+    """With each driver that is awaited, with some rows."""
+    await ainsert_rows(async_engine)
+    return AsyncWorld(async_engine)
+
+
+@pytest.fixture
+def quick(open_database: OpenDatabase) -> World:
+    """On SQLite in a file, of which each session has a connection: for what has nothing to do with the database."""
+    engine = open_database("sqlite file", City.metadata).engine()
+    insert_rows(engine)
+    return World(engine)

@@ -75,29 +75,7 @@ from tests.orm_databases import (
     sync_engine,
 )
 from tests.orm_models import City, Colour, Country, Note, Paint, Price, Restaurant, Seat, Ticket, Word
-from tests.orm_worlds import AsyncWorld, World, ainsert_rows, insert_rows
-
-
-@pytest.fixture
-def world(sync_engine: Engine) -> World:
-    """On each database, with some rows."""
-    insert_rows(sync_engine)
-    return World(sync_engine)
-
-
-@pytest.fixture
-async def async_world(async_engine: AsyncEngine) -> AsyncWorld:
-    """With each driver that is awaited, with some rows."""
-    await ainsert_rows(async_engine)
-    return AsyncWorld(async_engine)
-
-
-@pytest.fixture
-def quick(open_database: OpenDatabase) -> World:
-    """On SQLite, for what has nothing to do with the database."""
-    engine = open_database("sqlite file", City.metadata).engine()
-    insert_rows(engine)
-    return World(engine)
+from tests.orm_worlds import AsyncWorld, World, async_world, insert_rows, quick, world
 
 
 @contextmanager

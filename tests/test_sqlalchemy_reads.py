@@ -3,7 +3,7 @@
 Bad input is in test_sqlalchemy_bad_input, relations in test_sqlalchemy_relations.
 """
 
-# ruff: noqa: F401, F811 -- fixtures are imported
+# ruff: noqa: F401, F402, F811 -- fixtures are imported
 
 import asyncio
 import copy
@@ -95,29 +95,7 @@ from tests.orm_models import (
     Seat,
     Word,
 )
-from tests.orm_worlds import COLD, WARM, AsyncWorld, World, ainsert_rows, insert_rows
-
-
-@pytest.fixture
-def world(sync_engine: Engine) -> World:
-    """On each database, with some rows."""
-    insert_rows(sync_engine)
-    return World(sync_engine)
-
-
-@pytest.fixture
-async def async_world(async_engine: AsyncEngine) -> AsyncWorld:
-    """With each driver that is awaited, with some rows."""
-    await ainsert_rows(async_engine)
-    return AsyncWorld(async_engine)
-
-
-@pytest.fixture
-def quick(open_database: OpenDatabase) -> World:
-    """On SQLite in a file, of which each session has a connection: for what has nothing to do with the database."""
-    engine = open_database("sqlite file", City.metadata).engine()
-    insert_rows(engine)
-    return World(engine)
+from tests.orm_worlds import COLD, WARM, AsyncWorld, World, ainsert_rows, async_world, insert_rows, quick, world
 
 
 def slugs(cities: list[City]) -> list[str]:

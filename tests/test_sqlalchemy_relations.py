@@ -36,34 +36,12 @@ from tests.orm_databases import (
     sync_engine,
 )
 from tests.orm_models import City, Country, Customer, Folder, Order, Seat, Tag, Ticket
-from tests.orm_worlds import WARM, AsyncWorld, World, ainsert_rows, insert_rows
+from tests.orm_worlds import WARM, AsyncWorld, World, async_world, insert_rows, quick, world
 
 ORDERS = select(Order).order_by(Order.id)
 WITH_CUSTOMERS = ORDERS.options(from_cache(Order.customer))
 EMAILS = ["ann@example.org", "bob@example.org", "ann@example.org", None]
 """Of the customers of all orders."""
-
-
-@pytest.fixture
-def world(sync_engine: Engine) -> World:
-    """On each database, with some rows."""
-    insert_rows(sync_engine)
-    return World(sync_engine)
-
-
-@pytest.fixture
-async def async_world(async_engine: AsyncEngine) -> AsyncWorld:
-    """With each driver that is awaited, with some rows."""
-    await ainsert_rows(async_engine)
-    return AsyncWorld(async_engine)
-
-
-@pytest.fixture
-def quick(open_database: OpenDatabase) -> World:
-    """On SQLite, for what has nothing to do with the database."""
-    engine = open_database("sqlite file", City.metadata).engine()
-    insert_rows(engine)
-    return World(engine)
 
 
 def loaded(instance: Any, relation: str) -> Any:
