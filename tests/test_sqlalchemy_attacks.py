@@ -236,6 +236,34 @@ class TestRowsNobodyNames:
             connection.execute(text("DELETE FROM item WHERE id = 1"))
         world.check()
 
+    def test_a_foreign_key_to_a_table_that_is_not_there(self, open_database: OpenDatabase) -> None:
+        """A class that was imported before the one that it points to, or without it, stops no write of others."""
+
+        class Local(DeclarativeBase):
+            """Of two classes."""
+
+        @cached()
+        class Here(Local):
+            __tablename__ = "here"
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+        class Early(Local):
+            __tablename__ = "early"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            later_id: Mapped[int] = mapped_column(ForeignKey("later.id", ondelete="CASCADE", onupdate="CASCADE"))
+
+        engine = open_database("sqlite file", MetaData()).engine()
+        Here.__table__.create(engine)  # type: ignore[attr-defined]
+        sessions = sessionmaker(engine)
+        with Cache(FakeBackend(), namespace="attack") as cache:
+            cache_sessions(sessions, cache)
+            with sessions.begin() as session:
+                session.add(Here(id=1))
+                session.flush()
+                session.execute(update(Here).values(id=2))
+                session.execute(delete(Here))
+        assert Early.__tablename__ == "early"
+
     def test_an_upsert_leaves_rows_that_follow(self, world: World) -> None:
         """It deletes nothing, so what would be deleted with a row stays in the cache."""
         dialect: Any = sqlite if world.database.is_sqlite else postgresql

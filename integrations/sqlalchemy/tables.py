@@ -29,7 +29,7 @@ class Tables:
                 self._models.setdefault(table.name.casefold(), []).append((table.schema, model))
                 all_tables.update(dict.fromkeys(table.metadata.tables.values()))
         self._keys = [
-            (_name(constraint.referred_table), _name(table), constraint)
+            (_referred(constraint)[0], _name(table), constraint)
             for table in all_tables
             for constraint in table.constraints
             if isinstance(constraint, ForeignKeyConstraint)
@@ -38,7 +38,7 @@ class Tables:
         self._referred: dict[str, set[str]] = {}
         for parent, _, constraint in self._keys:
             if (constraint.onupdate or "").upper() in _FOLLOWS:
-                self._referred.setdefault(parent, set()).update(one.column.name for one in constraint.elements)
+                self._referred.setdefault(parent, set()).update(_referred(constraint)[1])
 
     def names(self) -> set[str]:
         """The tables of which a statement may change what is cached, without their schemas."""
@@ -87,3 +87,9 @@ class Tables:
 
 def _name(table: TableClause) -> str:
     return table.name.casefold()
+
+
+def _referred(constraint: ForeignKeyConstraint) -> tuple[str, list[str]]:
+    """The table to which a foreign key points, and its columns: as it says them, for the table may not be there yet."""
+    names = [element.target_fullname.split(".") for element in constraint.elements]
+    return names[0][-2].casefold(), [name[-1] for name in names]
