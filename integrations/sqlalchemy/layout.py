@@ -14,6 +14,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper
 
 from cachecore.codec import RowCodec
 from cachecore.errors import ConfigurationError, UncacheableLookup
+from cachecore.integrations.sqlalchemy.declaration import identity_of
 from cachecore.integrations.sqlalchemy.instances import MakeInstance, instance_maker
 from cachecore.integrations.sqlalchemy.stored import StoredColumn, stored_column
 
@@ -57,7 +58,7 @@ class RowLayout:
         if not _is_of_tables(mapper.persist_selectable):
             raise ConfigurationError(f"{name} has no rows of its own: it is not mapped to a table")
         self.mapper = mapper
-        self.identity = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        self.identity = identity_of(mapper)
         discriminator = _discriminator(mapper)
         needed = [*self.identity, *(key for key in (discriminator, _version(mapper)) if key is not None)]
         for key in exclude:

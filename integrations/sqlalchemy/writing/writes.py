@@ -135,7 +135,7 @@ def _rows(
     models: Sequence[CachedModel],
     state: ConnectionState,
     table: TableClause,
-    identities: Sequence[tuple[Any, ...]] | None,
+    identities: Identities | None,
 ) -> list[Touched]:
     if identities is None:
         return all_rows(models)
