@@ -1,83 +1,87 @@
-"""``python -m benchmarks [keys|rows|store|path|sqlalchemy|network|hitratio ...] [--quick]``: figures, targets, whether
-they are met; without a word all of them. ``python -m benchmarks coherence`` is a bench of its own kind with options of
-its own, see `benchmarks.coherence.__main__`.
+"""``./run bench [group ...]``: figures, their references and targets, as one table; `benchmarks.groups` has the groups.
 
-Each group runs in a process of its own, so that none sees the settings, the heap or the warm caches of another. The
-ratio is the median of the rounds and, in brackets, their 10th and 90th percentile; see `benchmarks.measure`.
+Other words are benches of their own kind, each with ``--help``: coherence counts wrong answers under faults, hitratio
+simulates traces, scaling draws curves, gate compares with the committed baseline, publish makes docs/benchmarks.md.
 
-Exit status 1 if a target is missed, 2 for a group that does not exist or failed.
+Exit status 1 if a target is missed, 2 if something could not be measured.
 """
 
 import argparse
 import importlib
-import subprocess
 import sys
-from collections.abc import Iterable
+from pathlib import Path
 
-from benchmarks.measure import Figure, Ratio, table
-from cachecore.errors import CachecoreError
+import msgspec
 
-GROUPS = {
-    "keys": "benchmarks.bench_keys",
-    "rows": "benchmarks.bench_rows",
-    "store": "benchmarks.bench_store",
-    "path": "benchmarks.bench_path",
-    "sqlalchemy": "benchmarks.bench_sqlalchemy",
-    "network": "benchmarks.bench_network",
-    "hitratio": "benchmarks.hitratio",
+from benchmarks.groups import GROUPS, PEERS, BenchmarkFailed, run
+from benchmarks.results import Document, Figure, merged, table, this_machine
+
+WORDS = {
+    "coherence": "benchmarks.coherence.__main__",
+    "hitratio": "benchmarks.hitratio.__main__",
+    "scaling": "benchmarks.scaling.__main__",
+    "gate": "benchmarks.gate.__main__",
+    "publish": "benchmarks.publish.__main__",
 }
 
 
-def figures(group: str, quick: bool) -> list[Figure]:
-    """The figures of a group, measured here and now."""
-    if group == "hitratio":
-        return list(hit_ratios(quick))
-    found: list[Figure] = importlib.import_module(GROUPS[group]).figures()
-    return found
+def measured(names: list[str], *, quick: bool, runs: int, select: str | None) -> tuple[list[Figure], list[str]]:
+    """The figures of these groups, and the names of those that failed, whose output is printed."""
+    arguments = [] if select is None else ["-k", select]
+    found: list[list[Figure]] = []
+    failed: list[str] = []
+    for number in range(runs):
+        for name in names:
+            if name in failed:
+                continue
+            print(f"measuring {name}" + (f", run {number + 1} of {runs}" if runs > 1 else ""), file=sys.stderr)
+            try:
+                found.append(run((GROUPS | PEERS)[name], quick=quick, arguments=arguments))
+            except BenchmarkFailed as error:
+                print(f"{name} failed:\n{error}", file=sys.stderr)
+                failed.append(name)
+    return merged(found), failed
 
 
-def hit_ratios(quick: bool) -> Iterable[Figure]:
-    """The hit ratios of the default policy, as points above those of LRU."""
-    from benchmarks.hitratio import rows
-
-    for row in rows(quick):
-        points = Ratio(row.difference, row.difference, row.difference)
-        name = f"{row.trace}, room for {row.share:.1%}, points"
-        yield Figure("hitratio", name, f"s3fifo {row.s3fifo:.1f} %", f"lru {row.lru:.1f} %", points, row.target)
-
-
-def main() -> int:
-    """Run the groups one by one and print their tables."""
-    parser = argparse.ArgumentParser(prog="./run bench", description="Our figures beside their references.")
-    parser.add_argument("groups", nargs="*", metavar="group", help=f"{', '.join(GROUPS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="small traces for the hit ratios: seconds, not minutes")
-    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
+def main(argv: list[str]) -> int:
+    """Run the groups one by one and print their table."""
+    parser = argparse.ArgumentParser(
+        prog="./run bench",
+        description="Our figures beside their references, measured in turns in one run.",
+        epilog=f"other words: {', '.join(WORDS)}; ./run bench WORD --help",
+    )
+    every = {**GROUPS, **PEERS}
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"{', '.join(every)}; default: all before the peers")
+    parser.add_argument("--peers", action="store_true", help="the groups of peers too")
+    parser.add_argument("--quick", action="store_true", help="few short rounds: it runs; the figures are noise")
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="processes for each group (default: 1)")
+    parser.add_argument(
+        "-k", dest="select", metavar="EXPRESSION", help="only benchmarks whose names match, as in pytest"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    chosen = parser.parse_args(argv)
     for group in chosen.groups:
-        if group not in GROUPS:
-            parser.error(f"there is no group {group!r}; there are {', '.join(GROUPS)}")
-    if chosen.in_this_process:
-        try:
-            found = [figure for group in chosen.groups for figure in figures(group, chosen.quick)]
-        except CachecoreError as error:  # a server is missing
-            print(f"{', '.join(chosen.groups)}: {error}", file=sys.stderr)
-            return 2
-        print(table(found), flush=True)
-        return 0 if all(figure.met for figure in found) else 1
-    statuses: list[int] = []
-    for group in chosen.groups or GROUPS:
-        options = ["--quick"] if chosen.quick else []
-        command = [sys.executable, "-m", "benchmarks", group, "--in-this-process", *options]
-        status = subprocess.run(command, check=False).returncode
-        statuses.append(status if status in (0, 1) else 2)
-        print(flush=True)
-    return max(statuses)
+        if group not in every:
+            parser.error(f"there is no group {group!r}; there are {', '.join(every)}")
+    if chosen.runs < 1:
+        parser.error(f"--runs is {chosen.runs}; it is at least 1")
+    names = list(dict.fromkeys([*(chosen.groups or GROUPS), *(PEERS if chosen.peers else ())]))
+    figures, failed = measured(names, quick=chosen.quick, runs=chosen.runs, select=chosen.select)
+    print(table(figures), flush=True)
+    if chosen.json is not None:
+        document = Document(machine=this_machine(), figures=figures)
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    if failed or not figures:
+        print("could not be measured: " + ", ".join(failed or names), file=sys.stderr)
+        return 2
+    return int(not chosen.quick and not all(figure.met for figure in figures))
 
 
 if __name__ == "__main__":
     try:
-        if sys.argv[1:2] == ["coherence"]:
-            sys.exit(importlib.import_module("benchmarks.coherence.__main__").main(sys.argv[2:]))
-        sys.exit(main())
+        word = sys.argv[1] if len(sys.argv) > 1 else ""
+        if word in WORDS:
+            sys.exit(importlib.import_module(WORDS[word]).main(sys.argv[2:]))
+        sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,13 +7,17 @@ are per key.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from time import process_time
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from benchmarks.measure import Figure, compare
+from benchmarks.versus import Versus, timed
 from cachecore import keys
+
+GROUP = "keys"
+pytestmark = timed(process_time)
 
 PREFIX = "shop"
 ENTITY = "geo.City"
@@ -30,8 +34,7 @@ LOOKUPS: dict[str, list[dict[str, Any]]] = {
 DICT_TARGET = 7.5
 PREBOUND_TARGET = 8.5
 IDENTITY_TARGET = 35.0
-BATCH_TARGET = 9.0
-BATCH_STRETCH = 20.0
+BATCH_TARGET = 20.0
 
 Pass = Callable[[], object]
 
@@ -119,7 +122,7 @@ def batch(what: str, secret: bytes | None = None) -> Pass:
     return lambda: keys.make_keys(PREFIX, ENTITY, field, values, secret=secret)
 
 
-# Name, the call measured, its pass, the lookups of both sides, the target.
+# What, the call measured, its pass, the lookups of both sides, the target.
 CASES: list[tuple[str, str, Pass, str, float]] = [
     *(
         (f"{form}, {what}", call, make(what), what, target)
@@ -137,29 +140,10 @@ CASES: list[tuple[str, str, Pass, str, float]] = [
     ("batch of 1000, slug", "make_keys", batch("slug"), "slug", BATCH_TARGET),
     ("batch of 1000, two fields", "KeyMaker.many", batch("two fields"), "two fields", BATCH_TARGET),
     ("batch of 1000, pk, a secret", "make_keys", batch("pk", SECRET), "pk", BATCH_TARGET),
-    ("batch of 1000, pk (stretch)", "make_keys", batch("pk"), "pk", BATCH_STRETCH),
 ]
 
 
-def figures() -> list[Figure]:
-    """The keys' lines of the table, measured now."""
-    return [
-        Figure("keys", name, call, "seed make_key", compare(ours, reference(what)), target)
-        for name, call, ours, what, target in CASES
-    ]
-
-
-@pytest.mark.parametrize("side", ["ours", "reference"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0].replace(" ", "-"))
-def test_keys(benchmark: Any, case: tuple[str, str, Pass, str, float], side: str) -> None:
-    """A pass over a thousand lookups, beside the reference in the same group."""
-    name, _, ours, what, _ = case
-    benchmark.group = "keys-" + name.replace(", ", "-").replace(" ", "-")
-    benchmark(ours if side == "ours" else reference(what))
-
-
-if __name__ == "__main__":
-    from benchmarks.measure import table
-
-    print(f"implementation: {keys.implementation}")
-    print(table(figures()))
+@pytest.mark.parametrize(("name", "call", "ours", "what", "target"), CASES, ids=[case[0] for case in CASES])
+def test_keys(versus: Versus, name: str, call: str, ours: Pass, what: str, target: float) -> None:
+    """A pass over a thousand lookups."""
+    versus(name, ours, reference(what), shown=call, against="seed make_key", target=target)

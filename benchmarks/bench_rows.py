@@ -1,6 +1,6 @@
 """Rows against pickle: a Django instance of twelve fields to stored bytes and back, and from the in-process form.
 
-`python -m pytest benchmarks/bench_rows.py` compares the groups; `figures()` gives the lines of the benchmark table.
+`./run bench rows` prints the table.
 """
 
 import datetime
@@ -8,19 +8,23 @@ import os
 import pickle
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from time import process_time
 from uuid import UUID
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django_settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.django_settings")
 
 import django
 
 django.setup()
 
-from benchmarks.measure import Figure, Ratio, compare  # noqa: E402
+import pytest  # noqa: E402
+
+from benchmarks.versus import Versus, timed  # noqa: E402
 from cachecore.integrations.django.rows import RowLayout, implementation  # noqa: E402
 from tests.django_app.models import Twelve  # noqa: E402
 
+GROUP = "rows"
+pytestmark = timed(process_time)
 LAYOUT = RowLayout(Twelve)
 CODEC = LAYOUT.codec
 NUMBER = 20  # a call handles so many different rows, for one takes less time than calling a function for it twice
@@ -102,45 +106,35 @@ def from_db() -> None:
         Twelve.from_db("default", LAYOUT.attnames, row)
 
 
-GROUPS: dict[str, list[Callable[[], object]]] = {
-    "rows: encode": [pickle_instance, encode, encode_instance],
-    "rows: decode": [unpickle, decode, decode_in_two_steps],
-    "rows: in process": [unpickle, from_db, thaw, thaw_without_json],
-}
+# What, ours, its reference, the target.
+CASES = [
+    ("a row to bytes", encode, pickle_instance, 25),
+    ("an instance to bytes", encode_instance, pickle_instance, None),
+    ("bytes to an instance", decode, unpickle, 6.5),
+    ("bytes to a row to an instance", decode_in_two_steps, unpickle, 5),
+    ("in-process form to an instance", thaw, unpickle, 9),
+    ("in-process form to an instance, no JSON", thaw_without_json, unpickle, 14),
+    ("in-process form to an instance", thaw, from_db, None),
+]
 
 
-def figures() -> list[Figure]:
-    """The lines of the benchmark table."""
+@pytest.mark.parametrize(("name", "ours", "reference", "target"), CASES)
+def test_rows(
+    versus: Versus, name: str, ours: Callable[[], object], reference: Callable[[], object], target: float | None
+) -> None:
+    """Twenty rows a call."""
+    shown = f"{ours.__name__}, {implementation}"
+    versus(f"Django, {name}", ours, reference, shown=shown, against=reference.__name__, target=target)
+
+
+def test_bytes(versus: Versus) -> None:
+    """What a row of twelve columns takes, beside its pickled instance."""
     stored, pickled = sum(map(len, DATA)) // NUMBER, sum(map(len, PICKLED)) // NUMBER
-    size = stored / pickled
-
-    def figure(name: str, call: Callable[[], object], reference: Callable[[], object], target: float) -> Figure:
-        ours = f"{call.__name__}, {implementation}"
-        return Figure("rows", name, ours, reference.__name__, compare(call, reference), target)
-
-    return [
-        figure("a row to bytes", encode, pickle_instance, 25),
-        figure("bytes to an instance", decode, unpickle, 5),
-        figure("bytes to a row to an instance", decode_in_two_steps, unpickle, 5),
-        figure("in-process form to an instance", thaw, unpickle, 9),
-        figure("in-process form to an instance, no JSON", thaw_without_json, unpickle, 14),
-        Figure("rows", "bytes stored", f"{stored} bytes", f"pickle, {pickled} bytes",
-               Ratio(size, size, size), 0.35, "lower"),
-    ]  # fmt: skip
-
-
-def pytest_generate_tests(metafunc: Any) -> None:
-    cases = [(group, call) for group, calls in GROUPS.items() for call in calls]
-    metafunc.parametrize(("group", "call"), cases, ids=[call.__name__ for _, call in cases])
-
-
-def test_rows(benchmark: Any, group: str, call: Callable[[], object]) -> None:
-    """Each call of each group, side by side."""
-    benchmark.group = group
-    benchmark(call)
-
-
-if __name__ == "__main__":
-    from benchmarks.measure import table
-
-    print(table(figures()))
+    versus.value(
+        "Django, bytes stored",
+        lambda: [stored / pickled],
+        shown="encode",
+        against="pickle",
+        unit="x",
+        target=0.35,
+    )

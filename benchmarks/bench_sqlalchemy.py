@@ -1,8 +1,8 @@
 """The whole path in SQLAlchemy: a new session and one warm read, against ``session.get`` of a new session.
 
-`python -m benchmarks sqlalchemy` prints the table, together with the rows of `bench_sqlalchemy_rows`. Both sides open a
-session, read one of a hundred rows and close the session. Against SQLite in memory, where all is computing, the times
-are those of the processor; against PostgreSQL over the loopback they are those of the clock, for who asks it waits.
+Both sides open a session, read one of a hundred rows and close the session. Against SQLite in memory, where all is
+computing, the times are those of the processor; against PostgreSQL over the loopback they are those of the clock, for
+who asks it waits.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from sqlalchemy import Engine, String, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import StaticPool
 
-from benchmarks import bench_sqlalchemy_rows
-from benchmarks.measure import Figure, compare
+from benchmarks.versus import Versus, timed
 from cachecore import Cache
 from cachecore.integrations.sqlalchemy import cache_sessions, cached, get_from_cache, get_many_from_cache
 from cachecore.testing.servers import PostgresServer
 
+GROUP = "sqlalchemy"
 KEYS = range(1, 101)
 
 
@@ -101,49 +101,39 @@ def from_database(sessions: Any) -> Callable[[], object]:
     return run
 
 
-CALLS = [by_key, by_slug, from_database]
-
-
-def sqlite() -> Engine:
-    """A database in memory."""
-    return create_engine("sqlite://", poolclass=StaticPool)
-
-
-def figures() -> list[Figure]:
-    """The lines of the benchmark table."""
-    found = bench_sqlalchemy_rows.figures()
-
-    def compared(engine: Engine, against: str, target: float, timer: Callable[[], float]) -> None:
-        shop = Shop(engine)
-        reference = from_database(shop.sessions)
-        for name, call in (("primary key", by_key), ("slug", by_slug)):
-            ratio = compare(call(shop.sessions), reference, timer=timer)
-            found.append(Figure("sqlalchemy", f"new session, {name}", "get_from_cache", against, ratio, target))
-        shop.close()
-
-    compared(sqlite(), "session.get, SQLite in memory", 4, process_time)
-    with PostgresServer({}).start() as server:
-        engine = create_engine(f"postgresql+psycopg://postgres@{server.host}:{server.port}/postgres")
-        compared(engine, "session.get, PostgreSQL", 10, perf_counter)
-    return found
-
-
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Shop]:
+def sqlite() -> Iterator[Shop]:
     """On SQLite in memory."""
-    shop = Shop(sqlite())
+    shop = Shop(create_engine("sqlite://", poolclass=StaticPool))
     yield shop
     shop.close()
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_path(benchmark: Any, shop: Shop, call: Callable[[Any], Callable[[], object]]) -> None:
-    """Each call is 100 sessions with one read each."""
-    benchmark.group = "SQLAlchemy: new session"
-    benchmark(call(shop.sessions))
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Shop]:
+    """On a PostgreSQL of its own."""
+    with PostgresServer({}).start() as server:
+        shop = Shop(create_engine(f"postgresql+psycopg://postgres@{server.host}:{server.port}/postgres"))
+        yield shop
+        shop.close()
 
 
-if __name__ == "__main__":
-    from benchmarks.measure import table
+CASES = [("new session, pk", by_key), ("new session, slug", by_slug)]
 
-    print(table(figures()))
+
+@pytest.mark.parametrize(("name", "ours"), CASES)
+@timed(process_time)
+def test_sqlite(versus: Versus, sqlite: Shop, name: str, ours: Callable[[Any], Callable[[], object]]) -> None:
+    """A hundred sessions with one read each."""
+    reference = from_database(sqlite.sessions)
+    against = "session.get, SQLite in memory"
+    versus(name, ours(sqlite.sessions), reference, shown="get_from_cache", against=against, target=4)
+
+
+@pytest.mark.parametrize(("name", "ours"), CASES)
+@timed(perf_counter)
+def test_postgresql(versus: Versus, postgresql: Shop, name: str, ours: Callable[[Any], Callable[[], object]]) -> None:
+    """The same over the loopback."""
+    reference = from_database(postgresql.sessions)
+    against = "session.get, PostgreSQL"
+    versus(name, ours(postgresql.sessions), reference, shown="get_from_cache", against=against, target=10)

@@ -1,8 +1,7 @@
 """Rows of SQLAlchemy against pickle: twelve columns, from stored bytes and from the in-process form to an instance.
 
 The instances are persistent in a session, as they are after a hit; the unpickled ones are detached, which is less.
-`python -m benchmarks.bench_sqlalchemy_rows` prints the table, `python -m pytest benchmarks/bench_sqlalchemy_rows.py`
-compares the groups; `figures()` gives the lines of the benchmark table.
+`./run bench rows` prints the table.
 """
 
 import datetime
@@ -10,8 +9,10 @@ import pickle
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
+from time import process_time
 from typing import Any
 
+import pytest
 from sqlalchemy import JSON, Numeric, create_engine, inspect
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -23,9 +24,11 @@ from sqlalchemy.orm import (
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.pool import StaticPool
 
-from benchmarks.measure import Figure, compare
+from benchmarks.versus import Versus, timed
 from cachecore.integrations.sqlalchemy.layout import RowLayout
 
+GROUP = "rows"
+pytestmark = timed(process_time)
 NUMBER = 20  # a call handles so many different rows, for one takes less time than calling a function for it twice
 
 
@@ -76,7 +79,9 @@ ROWS = [_row(number) for number in range(NUMBER)]
 DATA = [CODEC.encode(row) for row in ROWS]
 FROZEN = [CODEC.freeze(row)[0] for row in ROWS]
 FROZEN_WITHOUT_JSON = [CODEC.freeze(_row(number, with_json=False))[0] for number in range(NUMBER)]
-PICKLED = [pickle.dumps(LAYOUT.instance(SESSION, row), pickle.HIGHEST_PROTOCOL) for row in ROWS]
+OTHER_SESSION = Session(ENGINE)  # in SESSION they would be found, and nothing decoded
+INSTANCES = [LAYOUT.instance(OTHER_SESSION, row) for row in ROWS]
+PICKLED = [pickle.dumps(instance, pickle.HIGHEST_PROTOCOL) for instance in INSTANCES]
 
 
 def encode() -> None:
@@ -86,8 +91,7 @@ def encode() -> None:
 
 
 def pickle_instance() -> None:
-    instances = [LAYOUT.instance(SESSION, row) for row in ROWS]
-    for instance in instances:
+    for instance in INSTANCES:
         pickle.dumps(instance, pickle.HIGHEST_PROTOCOL)
 
 
@@ -130,41 +134,20 @@ def make_detached_and_add() -> None:
         SESSION.add(instance)
 
 
-GROUPS: dict[str, list[Callable[[], object]]] = {
-    "SQLAlchemy rows: encode": [pickle_instance, encode],
-    "SQLAlchemy rows: decode": [unpickle, decode, decode_in_two_steps],
-    "SQLAlchemy rows: in process": [unpickle, thaw, thaw_without_json, make_detached_and_add],
-}
+# What, ours, its reference, the target.
+CASES = [
+    ("a row to bytes", encode, pickle_instance, None),
+    ("bytes to a persistent instance", decode, unpickle, 3.5),
+    ("bytes to a row to a persistent instance", decode_in_two_steps, unpickle, 3.5),
+    ("in-process form to a persistent instance", thaw, unpickle, 4.5),
+    ("in-process form to a persistent instance, no JSON", thaw_without_json, unpickle, 5),
+    ("in-process form to a persistent instance", thaw, make_detached_and_add, None),
+]
 
 
-def figures() -> list[Figure]:
-    """The lines of the benchmark table."""
-
-    def figure(name: str, call: Callable[[], object], target: float) -> Figure:
-        return Figure("sqlalchemy", name, call.__name__, unpickle.__name__, compare(call, unpickle), target)
-
-    return [
-        figure("bytes to a persistent instance", decode, 3.5),
-        figure("bytes to a row to a persistent instance", decode_in_two_steps, 3.5),
-        figure("in-process form to a persistent instance", thaw, 4.5),
-        figure("in-process form to a persistent instance, no JSON", thaw_without_json, 5),
-    ]
-
-
-def pytest_generate_tests(metafunc: Any) -> None:
-    cases = [(group, call) for group, calls in GROUPS.items() for call in calls]
-    metafunc.parametrize(("group", "call"), cases, ids=[call.__name__ for _, call in cases])
-
-
-def test_sqlalchemy_rows(benchmark: Any, group: str, call: Callable[[], object]) -> None:
-    """Each call of each group, side by side."""
-    benchmark.group = group
-    benchmark(call)
-
-
-if __name__ == "__main__":
-    from benchmarks.measure import table
-
-    print(table(figures()))
-    documented = compare(make_detached_and_add, unpickle)
-    print(f"for comparison, make_transient_to_detached and add: {documented} times as fast as unpickle")
+@pytest.mark.parametrize(("name", "ours", "reference", "target"), CASES)
+def test_rows(
+    versus: Versus, name: str, ours: Callable[[], object], reference: Callable[[], object], target: float | None
+) -> None:
+    """Twenty rows a call."""
+    versus(f"SQLAlchemy, {name}", ours, reference, shown=ours.__name__, against=reference.__name__, target=target)

@@ -1,22 +1,25 @@
 """Ratios that hold on a noisy machine: how many times as fast as its reference something is.
 
-Absolute times drift by a factor of two on a shared machine, so none is ever quoted. Both sides run in short
-turns, one directly after the other, and every pair of turns gives one ratio; what drifts slowly cancels
-within the pair. The figure is the median of those ratios, and the 10th and 90th percentile say how far to
-trust it.
+Absolute times drift by a factor of two on a shared machine, so none is ever quoted. Both sides run in short turns, one
+after the other: reference, ours, reference, ours, ..., reference. A round is one turn of ours and the two turns of the
+reference around it, whose mean it is compared with; what drifts slowly cancels within the round. The figure is the
+median of the ratios of all rounds, and the 10th and 90th percentile say how far to trust it.
 
-A side that takes less than a microsecond should do many operations a call (a loop over a list of distinct
-values, the same on both sides); otherwise the call itself is measured.
+A side that takes less than a microsecond should do many operations a call (a loop over a list of distinct values, the
+same on both sides); otherwise the call itself is measured.
 """
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from time import process_time
-from typing import Literal
 
-Better = Literal["higher", "lower"]
+Call = Callable[[], object]
+Timer = Callable[[], float]
+
+ROUNDS = 31
+TURN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,101 +30,70 @@ class Ratio:
     low: float
     high: float
 
-    def inverse(self) -> "Ratio":
-        """The cost instead of the gain: ours / reference where compare gave reference / ours."""
-        return Ratio(1 / self.median, 1 / self.high, 1 / self.low)
+    @classmethod
+    def of(cls, rounds: Sequence[float]) -> "Ratio":
+        """That of these rounds, at least one."""
+        if len(rounds) == 1:
+            return cls(rounds[0], rounds[0], rounds[0])
+        deciles = quantiles(rounds, n=10, method="inclusive")
+        return cls(median(rounds), deciles[0], deciles[-1])
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table that the benchmark command prints."""
+def gains(ours: Sequence[float], reference: Sequence[float]) -> list[float]:
+    """How many times as fast as the reference ours was in each round.
 
-    group: str
-    """The subject, one word: keys, rows, memory."""
-    name: str
-    """What was measured, for people."""
-    ours: str
-    """The call measured on our side."""
-    reference: str
-    """What it was measured against, in the same run."""
-    ratio: Ratio
-    target: float
-    """The ratio to reach."""
-    better: Better = "higher"
-    """higher: the ratio is reference / ours, a gain; lower: ours / reference, a cost or a size."""
-
-    @property
-    def met(self) -> bool:
-        """Whether the median reaches the target."""
-        return self.ratio.median >= self.target if self.better == "higher" else self.ratio.median <= self.target
+    ours: seconds a call, one for each round. reference: the same of the turns around them, so one more.
+    """
+    if len(reference) != len(ours) + 1:
+        raise ValueError(f"{len(ours)} turns of ours need {len(ours) + 1} of the reference, not {len(reference)}")
+    return [
+        (before + after) / 2 / mine for mine, before, after in zip(ours, reference[:-1], reference[1:], strict=True)
+    ]
 
 
 def compare(
-    ours: Callable[[], object],
-    reference: Callable[[], object],
-    *,
-    rounds: int = 31,
-    turn: float = 0.01,
-    timer: Callable[[], float] = process_time,
-) -> Ratio:
-    """How many times as fast as the reference ours is: the time of the reference / the time of ours.
+    ours: Call, reference: Call, *, rounds: int = ROUNDS, turn: float = TURN, timer: Timer = process_time
+) -> list[float]:
+    """How many times as fast as the reference ours is in each round: the time of the reference / the time of ours.
 
     ours, reference: called without arguments; both must do the same amount of work a call.
-    rounds: pairs of turns, at least 2. Which side goes first alternates.
+    rounds: turns of ours, at least 1.
     turn: seconds one turn should last; each side's number of calls a turn is found from it before the first round.
     timer: a clock in seconds; the default counts this process's own processor time, which other processes disturb less.
     """
-    ours_calls = _calls_a_turn(ours, turn, timer)
-    reference_calls = _calls_a_turn(reference, turn, timer)
-    ratios: list[float] = []
+    ours_calls = calls_a_turn(ours, turn, timer)
+    reference_calls = calls_a_turn(reference, turn, timer)
+    mine: list[float] = []
+    theirs = [seconds_a_call(reference, reference_calls, timer)]
+    for _ in range(rounds):
+        mine.append(seconds_a_call(ours, ours_calls, timer))
+        theirs.append(seconds_a_call(reference, reference_calls, timer))
+    return gains(mine, theirs)
+
+
+def seconds_a_call(call: Call, calls: int, timer: Timer) -> float:
+    """Seconds a call, of so many. Without the garbage collector, which would fall on one side by chance."""
+    repeat = range(calls)
     collecting = gc.isenabled()
-    gc.disable()  # a collection falls on one side by chance
+    gc.disable()
     try:
-        for number in range(rounds):
-            if number % 2:
-                ours_time = _time(ours, ours_calls, timer)
-                reference_time = _time(reference, reference_calls, timer)
-            else:
-                reference_time = _time(reference, reference_calls, timer)
-                ours_time = _time(ours, ours_calls, timer)
-            ratios.append(reference_time / ours_time)
+        start = timer()
+        for _ in repeat:
+            call()
+        return (timer() - start) / calls
     finally:
         if collecting:
             gc.enable()
-    deciles = quantiles(ratios, n=10, method="inclusive")
-    return Ratio(median(ratios), deciles[0], deciles[-1])
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """The figures as aligned plain text: figure, reference, ratio, target, met."""
-    lines = [("figure", "reference", "ratio", "target", "met")]
-    for figure in figures:
-        sign = ">=" if figure.better == "higher" else "<="
-        name = f"{figure.group}: {figure.name} [{figure.ours}]"
-        met = "yes" if figure.met else "NO"
-        lines.append((name, figure.reference, str(figure.ratio), f"{sign} {figure.target:g}", met))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(row.rstrip() for row in rows)
-
-
-def _time(call: Callable[[], object], calls: int, timer: Callable[[], float]) -> float:
-    """Seconds a call."""
-    repeat = range(calls)
-    start = timer()
-    for _ in repeat:
-        call()
-    return (timer() - start) / calls
-
-
-def _calls_a_turn(call: Callable[[], object], turn: float, timer: Callable[[], float]) -> int:
-    """Enough calls to last about `turn` seconds; also warms the code up."""
+def calls_a_turn(call: Call, turn: float, timer: Timer) -> int:
+    """Enough calls to last about ``turn`` seconds; also warms the code up."""
     calls = 1
     while True:
-        took = _time(call, calls, timer) * calls
+        took = seconds_a_call(call, calls, timer) * calls
         if took >= turn:
             return calls
         calls = max(calls * 2, int(calls * turn / took)) if took > turn / 10 else calls * 10

@@ -274,10 +274,6 @@ class Network:
     def seed_memcached_slug(self) -> Call:
         return _by_slug(models.SeedMemcachedRow)
 
-    def cacheops_pk(self) -> Call:
-        get = models.CacheopsRow.objects.get
-        return _warm(bare.each(lambda pk: get(pk=pk), PKS))
-
 
 class Samples:
     """What the bare clients fetch: bytes as long as those under our keys, under keys as long as ours."""
@@ -375,7 +371,6 @@ def network() -> Iterator[Network]:
                     "redis": {"BACKEND": "redis", "LOCATION": redis_server.url, **ours},
                     "memcached": {"BACKEND": "memcached", "LOCATION": memcached.url, **ours},
                 },
-                CACHEOPS_REDIS=redis_server.url,
             )
         )
         models.fill()

@@ -75,17 +75,30 @@ class SeedJsonRow(Eleven):
         managed = False
 
 
+class WrittenRow(Eleven):
+    """A table to write to, cached by us."""
+
+    note = models.CharField(max_length=100)
+    objects = CacheManager(cache_fields=["slug"], cache_ttl=3600)
+
+
+class PlainRow(Eleven):
+    """A table of the same columns that nobody caches."""
+
+    note = models.CharField(max_length=100)
+
+
 def fill() -> None:
     """Make the tables and ROWS rows in each, unless they are there."""
     if Row._meta.db_table in connection.introspection.table_names():
         return
-    for model in (Row, JsonRow):
+    for model in (Row, JsonRow, WrittenRow, PlainRow):
         with connection.schema_editor() as editor:
             editor.create_model(model)
         last: dict[str, Any] = (
-            {"note": "Seat of the king."}
-            if model is Row
-            else {"data": {"population": 717_710, "tags": ["capital", "port"]}}
+            {"data": {"population": 717_710, "tags": ["capital", "port"]}}
+            if model is JsonRow
+            else {"note": "Seat of the king."}
         )
         model._default_manager.bulk_create(instances(model, ROWS, **last))
 

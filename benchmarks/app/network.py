@@ -3,8 +3,6 @@
 Apart from the other models because these need servers, and are declared only where there are some.
 """
 
-from typing import Any, ClassVar
-
 from django.db import connection, models
 
 from benchmarks.app.models import ROWS, Eleven, instances
@@ -49,15 +47,6 @@ class SeedMemcachedRow(NetworkRow):
     """By the reference, on Django's PyMemcacheCache."""
 
     objects = SeedLikeManager(cache_fields=["slug"], cache_ttl=3600, cache="memcached")
-
-    class Meta(NetworkRow.Meta):
-        pass
-
-
-class CacheopsRow(NetworkRow):
-    """In cacheops, if that is installed in the project; it wants Redis."""
-
-    objects: ClassVar[models.Manager[Any]] = models.Manager()
 
     class Meta(NetworkRow.Meta):
         pass

@@ -1,0 +1,1 @@
+"""The application of our side: the row in each of our caches."""

@@ -1,0 +1,1 @@
+"""The application of all other sides: the row without us."""
