@@ -134,7 +134,7 @@ def replicate(replica: RedisServer, primary: RedisServer) -> None:
 def grow_idle(backend: Any) -> None:
     """Make the connections of a backend look as if they had not been used for long."""
     for link in list(backend.topology._links):
-        link._looked = float("-inf")
+        link.look_at = float("-inf")
 
 
 def test_a_frozen_server_costs_one_timeout_in_a_window(connect: Connect, own_server: RedisServer) -> None:
@@ -591,7 +591,8 @@ def test_a_batch_larger_than_all_buffers(connect: Connect, certificates: Certifi
 # -- this process -------------------------------------------------------------------------------------
 
 
-def test_an_interrupt_ends_the_connection(proxy: Proxy) -> None:
+@pytest.mark.parametrize("straight", [False, True])
+def test_an_interrupt_ends_the_connection(proxy: Proxy, straight: bool) -> None:
     """Who is interrupted while he waits for a reply leaves no connection on which it could reach the next caller."""
     backend = make_backend(proxy.url, {"timeout": 5})
     backend.put([(KEY, OLD, 3), ("faults:2", NEW, 3)], None)
@@ -600,7 +601,7 @@ def test_an_interrupt_ends_the_connection(proxy: Proxy) -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(KeyboardInterrupt):
-            backend.get([KEY])
+            backend.acquire([KEY], MINE, 10.0) if straight else backend.get([KEY])
     finally:
         signal.signal(signal.SIGALRM, previous)
     proxy.behave()

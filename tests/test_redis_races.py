@@ -41,33 +41,38 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
 
 
 class Losing:
-    """A socket whose connection ends when something is sent, which arrives all the same, some day."""
+    """Where a request goes whose connection ends when it has been sent. It arrives all the same, some day."""
 
-    def __init__(self, real: socket.socket) -> None:
-        self._real = real
-        self.sent = b""
+    def __init__(self) -> None:
+        self.ours, self._theirs = socket.socketpair()
+        self._sent = b""
+        self._taking = threading.Thread(target=self._take)
+        self._taking.start()
 
-    def send(self, data: bytes) -> int:
-        self.sent += bytes(data)
-        raise ConnectionResetError("lost")
+    def _take(self) -> None:
+        with self._theirs:
+            self._sent = self._theirs.recv(1_000_000)
 
-    sendall = send
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+    def sent(self) -> bytes:
+        """What was sent, now that nobody uses our end any more."""
+        self._taking.join()
+        self.ours.close()
+        return self._sent
 
 
 def lose_next(backend: Any) -> Losing:
     """The next request of a backend is on its way when its connection ends."""
     [link] = [link for link in backend.topology._links if link.is_open]
-    link.socket = Losing(link.socket)
-    return link.socket
+    losing = Losing()
+    losing.ours.settimeout(link.socket.gettimeout())
+    link.socket = losing.ours
+    return losing
 
 
 def arrive(server: RedisServer, late: Losing) -> None:
     """What was on its way arrives, and has been carried out when this returns."""
     with socket.create_connection((server.host, server.port)) as connection:
-        connection.sendall(late.sent + b"*1\r\n$4\r\nPING\r\n")
+        connection.sendall(late.sent() + b"*1\r\n$4\r\nPING\r\n")
         received = b""
         while b"+PONG\r\n" not in received:
             received += connection.recv(65_536)
@@ -162,26 +167,39 @@ class Interrupter:
             sys.settrace(before)
 
 
+def read(backend: Any, *keys: str) -> Any:
+    """What stands under the keys, by the general way."""
+    return backend.get(keys)
+
+
+def read_or_lease(backend: Any, *keys: str) -> Any:
+    """The same, straight if it can be."""
+    return backend.acquire(keys, MINE, 10.0)
+
+
 # An interrupt of a generator's end, or of __del__, is told to nobody.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("failing", [False, True])
-def test_an_interrupt_anywhere_leaves_no_answer_for_the_next_caller(redis_server: RedisServer, failing: bool) -> None:
+@pytest.mark.parametrize("ask", [read, read_or_lease])
+def test_an_interrupt_anywhere_leaves_no_answer_for_the_next_caller(
+    redis_server: RedisServer, ask: Callable[..., Any], failing: bool
+) -> None:
     """Wherever an interrupt comes in a request, or while its failure is handled, the next one gets its own answer."""
     with Proxy(redis_server) as proxy, contextlib.closing(make_backend(proxy.url, {"timeout": 5})) as backend:
         backend.put([(KEY, OLD, 3), (OTHER, NEW, 3)], None)
         steps = 0
         while True:
             steps += 1
-            backend.get([KEY])
+            ask(backend, KEY)
             interrupter = Interrupter(steps)
             if failing:
                 # One reply too many: the failure must end the connection, on which more is to come.
                 proxy.behave(Fault(replace=lambda reply: b"$-1\r\n" + reply))
-            interrupter.interrupt(lambda: backend.get([KEY]))
+            interrupter.interrupt(lambda: ask(backend, KEY))
             proxy.behave()
             backend.topology.breaker = Breaker("it", 1.0, ManualClock())
-            assert backend.get([OTHER]) == [NEW], steps
-            assert backend.get([OTHER, OTHER]) == [NEW, NEW], steps
+            assert ask(backend, OTHER) == [NEW], steps
+            assert ask(backend, OTHER, OTHER) == [NEW, NEW], steps
             if not interrupter.happened:
                 break
         assert steps > 20
@@ -208,7 +226,10 @@ async def test_a_backend_is_closed_while_a_reader_waits(redis_server: RedisServe
         assert not loop.remove_reader(number)
 
 
-def test_a_backend_is_closed_while_a_thread_waits(redis_server: RedisServer, certificates: Certificates) -> None:
+@pytest.mark.parametrize("ask", [read, read_or_lease])
+def test_a_backend_is_closed_while_a_thread_waits(
+    redis_server: RedisServer, certificates: Certificates, ask: Callable[..., Any]
+) -> None:
     """The same with threads, and with TLS."""
     with require(RedisServer, tls=certificates) as secure:
         for server, options in ((redis_server, {}), (secure, {"ca_certs": str(certificates.ca)})):
@@ -216,15 +237,15 @@ def test_a_backend_is_closed_while_a_thread_waits(redis_server: RedisServer, cer
                 backend = make_backend(proxy.url, {"timeout": 600, **options})
                 found: list[object] = []
 
-                def read(backend: Any = backend, found: list[object] = found) -> None:
-                    backend.get([KEY])
+                def wait(backend: Any = backend, found: list[object] = found) -> None:
+                    ask(backend, KEY)
                     proxy.behave(Fault(stall_after=0))
                     try:
-                        backend.get([KEY])
+                        ask(backend, KEY)
                     except BackendError as error:
                         found.append(error)
 
-                thread = threading.Thread(target=read)
+                thread = threading.Thread(target=wait)
                 thread.start()
                 while not any(link.exchanges == 3 for link in list(backend.topology._links)):
                     thread.join(0.001)
@@ -285,7 +306,7 @@ def test_an_unknown_error_is_a_lost_connection(connect: Connect, redis_server: R
 
     link._wire._feed = fail
     with pytest.raises(BackendUnavailable, match=f"{redis_server.port} failed: {type(error).__name__}"):
-        backend.get([KEY])
+        backend.get([KEY, "races:absent"])
     assert not link.is_open
     backend.topology.breaker.succeeded()
     assert backend.get([OTHER]) == [NEW]

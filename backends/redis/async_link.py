@@ -35,7 +35,7 @@ class AsyncLink:
             replies: Replies | None = None
             while unsent:
                 try:
-                    unsent = unsent[link.socket.send(unsent[:CHUNK]) :]
+                    unsent = unsent[link.socket.send(unsent[: link.piece]) :]
                 except (*_NOT_YET, ssl.SSLWantWriteError):
                     # Both at once: a server may wait until its replies are read before it reads on.
                     await self._ready(to_send=True)

@@ -21,6 +21,7 @@ class Topology(Protocol):
     together: bool
 
     def exchange(self, batch: Batch) -> Replies: ...
+    def leases(self, keys: Sequence[str], token: bytes, ttl: float) -> Replies: ...
     def clear(self) -> None: ...
     def diagnose(self) -> list[str]: ...
     def close(self) -> None: ...
@@ -35,6 +36,7 @@ class RedisBackend:
     def __init__(self, topology: Topology, settings: Settings) -> None:
         self.topology = topology
         self._exchange = topology.exchange
+        self._leases = topology.leases
         self._limit = settings.max_value_bytes
 
     def get(self, keys: Sequence[str]) -> list[Entry | None]:
@@ -45,7 +47,7 @@ class RedisBackend:
             return self._run_with_leases(self._acquiring(keys, ttl), keys, token, ttl)
         # A hit goes straight; anything else takes the general way from where this has come to.
         try:
-            replies = self._exchange(requests.leases(keys, token, ttl))
+            replies = self._leases(keys, token, ttl)
             for reply in replies:
                 if type(reply) is not Value:
                     return self._through(requests.settled(keys, token, ttl, replies, range(len(keys))))

@@ -4,13 +4,14 @@ If one of the servers that a step concerns cannot be connected nothing is sent t
 """
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from cachecore.backends.redis.link import Link, LinkLost
 from cachecore.backends.redis.member import MemberLink, open_member
 from cachecore.backends.redis.one_server import Guarded
 from cachecore.backends.redis.plan import Call, FleetPlan, NotSent, Outcome, Plan, member_settings, weaknesses
-from cachecore.backends.redis.requests import Batch, Replies
+from cachecore.backends.redis.requests import Batch, Replies, leases
 from cachecore.backends.redis.settings import Address, Settings
 from cachecore.errors import BackendError
 
@@ -77,6 +78,10 @@ class Fleet:
         """The replies to ``batch``. Raises `LinkLost` if the same may be tried once more, or another BackendError."""
         replies: Replies = self._run(self._plan.exchange(batch))
         return replies
+
+    def leases(self, keys: Sequence[str], token: bytes, ttl: float) -> Replies:
+        """The replies to `requests.leases`. Raises as `exchange`."""
+        return self.exchange(leases(keys, token, ttl))
 
     def clear(self) -> None:
         """Empty all servers."""

@@ -10,6 +10,8 @@ Once in a second a link is looked at before use: what can be read from it then i
 answer reads from what its new primary has told it so far, or have taken over an older state and have become the primary
 again meanwhile.
 
+Most requests are hits: `Link.leases` makes them straight, see `cachecore.backends.redis._straight_py`.
+
 Timeouts are the kernel's (SO_RCVTIMEO) where that is possible, which saves two system calls an exchange. It is not with
 TLS, nor where a timer of the process keeps sending signals, as profilers do: each begins the kernel's timeout anew.
 Replies that come in pieces have one deadline for all of them.
@@ -20,14 +22,16 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from cachecore.backends.redis.client import open_socket
 from cachecore.backends.redis.replies import Identity, failure
-from cachecore.backends.redis.requests import Batch, Replies
+from cachecore.backends.redis.requests import Batch, Replies, lease_options, leases
 from cachecore.backends.redis.resp import ErrorReply, Garbled
 from cachecore.backends.redis.settings import Address, Settings
+from cachecore.backends.redis.straight import StraightLink
 from cachecore.backends.redis.wire import INFO, REPLICATION, Wire
 from cachecore.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnavailable
 
@@ -36,6 +40,9 @@ LOOK_EVERY: Final = 1.0
 
 CHUNK: Final = 64 * 1024
 """Bytes that are sent without looking whether replies have come. More could fill the buffers of both sides."""
+
+RECORD: Final = 16 * 1024
+"""Bytes that TLS sends together; a record that has been begun must be sent to its end."""
 
 
 class LinkLost(BackendUnavailable):
@@ -51,7 +58,7 @@ class NotPrimary(BackendMisconfigured):
     """The server is a replica, or has been replaced as primary."""
 
 
-class Link:
+class Link(StraightLink):
     """A connection to the server at ``address``.
 
     login: (username, password) to use; None takes those of the settings.
@@ -68,23 +75,20 @@ class Link:
         *,
         any_role: bool = False,
     ) -> None:
+        super().__init__(settings.timeout)
         self.address = address
         self.server = str(address)
         self._connection: Any = None
-        self._timeout = settings.timeout
-        self._patience: float | None = settings.timeout
-        """What Python is told of it: nothing where the kernel's will do."""
         self._may_block = not settings.tls and not any_role
+        self.piece = RECORD if settings.tls else None
+        """Bytes that are sent at once, where not all must be taken at once; None: as many as the kernel takes."""
         self._wire = Wire(self.server, settings.parser)
-        self.is_busy = self._served = self._asks_along = False
+        self._served = self._asks_along = False
         self._early: Replies | None = None
-        self.exchanges = 0
-        """How many requests have been sent over it."""
         username, password = (settings.username, settings.password) if login is None else login
         self._connection, self.socket = open_socket(settings, address, username, password)
         self.is_open = True
-        """Whether it can be used, as far as is known without a look at the network."""
-        self._deadline = self._looked = time.monotonic()
+        self.look_at = time.monotonic() + LOOK_EVERY
         self._choose_timeouts()
         [info] = self.exchange(INFO)
         try:
@@ -94,6 +98,22 @@ class Link:
         except BaseException as error:
             self.fail(error)
         self._served = True
+        self.head = self._wire.head
+
+    def leases(self, keys: Sequence[str], token: bytes, ttl: float) -> Replies:
+        """The replies to `requests.leases`: one round trip. Raises as `exchange`."""
+        options = lease_options(ttl)
+        try:
+            found = self.straight(keys, token, options)
+            if type(found) is bytes:
+                self._early = None
+                self._wire.expect(leases(keys, token, ttl))
+                found = self.taken(found)
+                if found is None:
+                    found = self._rest()
+        except BaseException as error:
+            self.fail(error)
+        return self.exchange(leases(keys, token, ttl)) if found is None else cast("Replies", found)
 
     def exchange(self, batch: Batch) -> Replies:
         """The replies to ``batch``: one round trip. Raises `LinkLost`, BackendUnavailable or BackendTimeout."""
@@ -128,8 +148,10 @@ class Link:
     def end(self) -> None:
         """End the connection, from any thread: whoever is at work on it finds its end, and closes it then.
 
-        A socket that another waits on must not be closed: the next one of the process might get its number.
+        A socket that another waits on must not be closed: the next one of the process might get its number. So who
+        comes now is refused first.
         """
+        self.is_open = False
         if self.is_busy:
             with suppress(OSError):
                 # Not the method of TLS sockets, which would read on without TLS.
@@ -157,15 +179,15 @@ class Link:
             raise LinkLost(f"an exchange with {self.server} was interrupted", sent=False)
         self.is_busy = True
         now = time.monotonic()
-        if now - self._looked > LOOK_EVERY:
+        if now > self.look_at:
             if _is_readable(self.socket):
                 raise LinkLost(f"{self.server} closed an idle connection", sent=False)
-            self._looked = now
+            self.look_at = now + LOOK_EVERY
             self._asks_along = True
             batch = [*REPLICATION, *batch]
         self.exchanges += 1
         self._early = None
-        self._deadline = now + self._timeout
+        self.deadline = now + self.timeout
         return self._wire.pack(batch)
 
     def taken(self, data: bytes) -> Replies | None:
@@ -189,7 +211,7 @@ class Link:
         if isinstance(error, BackendError) or not isinstance(error, Exception):
             raise error
         if isinstance(error, TimeoutError | BlockingIOError):  # the kernel's timeouts are the latter
-            raise BackendTimeout(f"{self.server} did not answer within {self._timeout:g} s") from error
+            raise BackendTimeout(f"{self.server} did not answer within {self.timeout:g} s") from error
         if isinstance(error, ErrorReply):
             raise failure(error) from error
         if isinstance(error, Garbled):
@@ -206,13 +228,13 @@ class Link:
 
     def remaining(self) -> float:
         """Seconds until the replies must be there."""
-        return self._deadline - time.monotonic()
+        return self.deadline - time.monotonic()
 
     # -- inside ----------------------------------------------------------------------------------------
 
     def _choose_timeouts(self) -> None:
-        self._patience = None if self._may_block and not _is_disturbed() else self._timeout
-        self.socket.settimeout(self._patience)
+        self.patience = None if self._may_block and not _is_disturbed() else self.timeout
+        self.socket.settimeout(self.patience)
 
     def _more(self) -> bytes:
         data: bytes = self.socket.recv(CHUNK)
@@ -221,19 +243,22 @@ class Link:
     def _rest(self) -> Replies:
         """The replies when the first piece did not hold them all; the deadline is for all pieces together."""
         replies: Replies | None = None
+        usual, self.patience = self.patience, self.timeout
         while replies is None:
             remaining = self.remaining()
             if remaining <= 0:
                 raise TimeoutError
             self.socket.settimeout(remaining)
             replies = self.taken(self._more())
-        self.socket.settimeout(self._patience)
+        self.socket.settimeout(usual)
+        self.patience = usual
         return replies
 
     def _send_large(self, data: bytes) -> None:
         """Send, and take in what is replied meanwhile."""
         unsent = memoryview(data)
-        self.socket.settimeout(self._timeout)
+        usual, self.patience = self.patience, self.timeout
+        self.socket.settimeout(self.timeout)
         both = select.poll()
         both.register(self.socket, select.POLLIN | select.POLLOUT)
         while unsent:
@@ -244,8 +269,9 @@ class Link:
             if events[0][1] & ~select.POLLOUT:
                 self._early = self.taken(self._more())
             if events[0][1] & select.POLLOUT:
-                unsent = unsent[self.socket.send(unsent[: CHUNK // 4]) :]
-        self.socket.settimeout(self._patience)
+                unsent = unsent[self.socket.send(unsent[: self.piece]) :]
+        self.socket.settimeout(usual)
+        self.patience = usual
 
 
 def _is_disturbed() -> bool:

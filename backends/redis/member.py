@@ -33,7 +33,7 @@ class MemberLink(Link):
         if replies is not None:
             for reply in replies:
                 if type(reply) is ErrorReply and reply.text.startswith(("MOVED", "READONLY")):
-                    self._looked = float("-inf")
+                    self.look_at = float("-inf")
         return replies
 
 
@@ -45,13 +45,13 @@ class ScoutLink(MemberLink):
 
     def packed(self, batch: Batch) -> bytes:
         now = time.monotonic()
-        if self.is_open and now - self._looked > LOOK_EVERY:
+        if self.is_open and now > self.look_at:
             look = select.poll()
             look.register(self.socket, select.POLLIN)
             if look.poll(0):
                 raise LinkLost(f"{self.server} closed an idle connection", sent=False)
             # And no more than that: what its reign is matters to nobody.
-            self._looked = now
+            self.look_at = now + LOOK_EVERY
         return super().packed(batch)
 
 

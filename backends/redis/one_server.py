@@ -3,11 +3,12 @@
 import logging
 import threading
 import weakref
+from collections.abc import Sequence
 
 from cachecore.backends.breaker import Breaker
 from cachecore.backends.forks import at_fork
 from cachecore.backends.redis.link import Link, LinkLost
-from cachecore.backends.redis.requests import Batch, Replies, check, clear_one
+from cachecore.backends.redis.requests import Batch, Replies, check, clear_one, leases
 from cachecore.backends.redis.settings import Settings
 from cachecore.errors import BackendError, BackendUnavailable
 
@@ -95,6 +96,20 @@ class OneServer(Guarded):
         if breaker.is_open:
             breaker.succeeded()
         return replies
+
+    def leases(self, keys: Sequence[str], token: bytes, ttl: float) -> Replies:
+        """The replies to `requests.leases`. Raises as `exchange`."""
+        link: Link | None = getattr(self._mine, "link", None)
+        if link is None or not link.is_open or self.breaker.is_open:
+            return self.exchange(leases(keys, token, ttl))
+        self.round_trips += 1
+        try:
+            return link.leases(keys, token, ttl)
+        except LinkLost:
+            raise
+        except BackendError as error:
+            self.breaker.failed(error)
+            raise
 
     def link(self) -> Link:
         """The open link of this thread. Raises BackendError if there is none and none can be opened."""

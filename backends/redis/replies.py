@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from cachecore.backends.redis.resp import ErrorReply, Garbled
-from cachecore.entries import FORMAT, INCARNATION_BYTES, MAGIC, Entry, Unusable, Value, decode_entry
+from cachecore.backends.redis.straight import plain_value
+from cachecore.entries import FORMAT, INCARNATION_BYTES, MAGIC, Entry, Unusable, decode_entry
 from cachecore.errors import BackendError, BackendMisconfigured, BackendUnavailable
 
 # What a command expects; a number from 0 on is an array of that many entries.
@@ -35,7 +36,8 @@ class Decoder:
 
     def __init__(self, incarnation: bytes) -> None:
         self.incarnation = incarnation
-        self._value = MAGIC + bytes([FORMAT]) + incarnation + b"v"
+        self.head = MAGIC + bytes([FORMAT]) + incarnation
+        """How every entry of this incarnation begins."""
         self.by_kind: Mapping[int, Callable[[Any], Any]] = {
             ENTRY: self.entry,
             NUMBER: self._number,
@@ -47,10 +49,9 @@ class Decoder:
     def entry(self, reply: Any) -> Entry | _Foreign | ErrorReply | None:
         """A stored entry; None where there is none."""
         if type(reply) is bytes:
-            if reply.startswith(self._value) and len(reply) > _KIND + 1:
-                start = _KIND + 2 + reply[_KIND + 1]
-                if len(reply) >= start:
-                    return Value(reply[start:], reply[_KIND + 2 : start])
+            value = plain_value(reply, self.head)
+            if value is not None:
+                return value
             # A hold counts whoever wrote it (see scripts).
             written_by = reply[3:_KIND] if reply[_KIND : _KIND + 1] in (b"h", b"s") else self.incarnation
             found = decode_entry(reply, written_by)

@@ -137,7 +137,7 @@ def leases(keys: Sequence[str], token: bytes, ttl: float) -> Batch:
 
     This is the request of every hit, so it is spelled out: its bytes cost less than a fifth of a general rendering.
     """
-    rest = b"l" + token + _lease_options(ttl)
+    rest = b"l" + token + lease_options(ttl)
     size = len(_BEFORE) + INCARNATION_BYTES + 1 + len(token)
     batch: Batch = []
     for key in keys:
@@ -148,7 +148,8 @@ def leases(keys: Sequence[str], token: bytes, ttl: float) -> Batch:
 
 
 @functools.lru_cache(maxsize=64)
-def _lease_options(ttl: float) -> bytes:
+def lease_options(ttl: float) -> bytes:
+    """What follows the lease in the SET of `leases`, as it is sent."""
     return b"\r\n$2\r\nNX\r\n$3\r\nGET\r\n$2\r\nPX\r\n" + _bulk(b"%d" % _milliseconds(ttl))
 
 
