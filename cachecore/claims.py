@@ -4,7 +4,7 @@ A claim is verified by its row on every use, so neither needs care beyond this: 
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from cachecore.errors import CorruptEntry
@@ -54,10 +54,8 @@ class Remembered:
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
         self._lock = threading.Lock()
-
-    def get(self, pointer: str) -> Claim | None:
-        """What is remembered of the lookup with this pointer key."""
-        return self._claims.get(pointer)
+        self.get: Callable[[str], Claim | None] = self._claims.get
+        """What is remembered of the lookup with a pointer key."""
 
     def of(self, lookups: Iterable[Lookup]) -> dict[str, Claim]:
         """What is remembered of many lookups, by pointer key."""

@@ -1,7 +1,7 @@
 """What the sync and the async access to an entity's rows share: keys, pointers, and the hit in straight code.
 
-The protocol's flows are generators, which cost a few microseconds. Most reads are hits, so the steps of a hit are
-written here once more without one; whatever is not a plain hit goes to the flow, with what has been seen so far.
+The protocol's flows are generators, which cost a few microseconds. Most reads are hits, so the steps of a hit in a
+local cache are written here once more without one, and those of one in a shared cache in `cachecore.shared_hits`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +16,10 @@ from cachecore.derived_entries import absence_entries
 from cachecore.drive import AsyncDriver, Driver, Flow
 from cachecore.entity import Entity, Row
 from cachecore.entries import Value
-from cachecore.errors import BackendError, ClosedError, CorruptEntry, UncacheableLookup
+from cachecore.errors import ClosedError, CorruptEntry, UncacheableLookup
 from cachecore.events import Hit, Hooks
 from cachecore.lookups import Claim, Lookup, find
+from cachecore.shared_hits import SharedHits
 from cachecore.statistics import Statistics
 from cachecore.unit import Unit, new_token
 
@@ -58,6 +59,7 @@ class RecordAccess:
         )
         self.read: Callable[[str], object] | None = getattr(driver.backend, "read", None)
         """A local backend's read; None where every read is a round trip."""
+        self._readers: list[Callable[[Callable[[str], object] | None], object]] = []
         self._dump_claim = freeze_claim if keeps_objects else dump_claim
         self._load_claim = thaw_claim if keeps_objects else load_claim
         self._absent = {
@@ -67,6 +69,7 @@ class RecordAccess:
         self.claims = NotRemembered() if keeps_objects else Remembered()
         """What this process remembers of lookups."""
         self._positions = {lookup: [entity.position[name] for name in lookup] for lookup in entity.lookups}
+        self._hits = SharedHits(self)
         # Of two declarations of the same columns the first counts, whatever the order in which they are asked for.
         self._declared_as = {frozenset(lookup): lookup for lookup in (*reversed(entity.lookups), entity.identity)}
         self._declared = set(self._declared_as.values())
@@ -78,6 +81,15 @@ class RecordAccess:
         """The cache has been closed: hits too raise ClosedError from now on."""
         if self.read is not None:
             self.read = _closed
+            for take in self._readers:
+                take(_closed)
+
+    def lend_read(self, take: Callable[[Callable[[str], object] | None], object]) -> None:
+        """Call ``take`` with `read`, now and again when the cache is closed: who has it need not look it up."""
+        self._readers.append(take)
+        take(self.read)
+        if self.read is _closed:  # since we began
+            take(self.read)
 
     def payload(self, key: str) -> Any:
         """The payload of a hit in a local backend, or None: not a hit, or not that simple."""
@@ -85,6 +97,18 @@ class RecordAccess:
         if payload is not None:
             self._count_hit(key)
         return payload
+
+    def _local_rows(self, keys: Sequence[str]) -> list[Row] | None:
+        """The rows of different keys in a local backend; None if a single one is not a hit, or not that simple."""
+        payloads: list[Any] = []
+        for key in keys:
+            payload = self._believed(key)
+            if payload is None:
+                return None
+            payloads.append(payload)
+        self._count_hits(keys)
+        load = self.subject.load
+        return [load(payload) for payload in payloads]
 
     def pointed_payload(self, pointer: str, positions: Sequence[int]) -> Any:
         """Like `payload`, by way of a pointer whose claim the row confirms; ``positions`` are those of its columns."""
@@ -138,50 +162,6 @@ class RecordAccess:
             return None
         payload = self.pointed_payload(maker(*self.entity.typed(names, values)), self._positions[names])
         return None if payload is None else self.subject.load(payload)
-
-    def _warm(self, seen: Seen, identity: Any) -> Row | None:
-        """The row, if the reply to an Acquire of the epoch and its key is a hit; what else it is the flow finds out."""
-        if isinstance(seen, BackendError):
-            return None
-        epoch, entry = seen
-        if type(entry) is not Value or type(epoch) is not Value:
-            return None
-        if entry.stamp != epoch.stamp + self.subject.fingerprint:
-            return None
-        try:
-            row = self.subject.load(entry.payload)
-        except CorruptEntry:
-            return None
-        return row if self.subject.identity_of(row) == identity else None
-
-    def _warm_claim(self, seen: Seen, lookup: tuple[str, ...], claim: Claim) -> Row | None:
-        """Like `_warm`, by way of a claim that the row must confirm."""
-        row = self._warm(seen, claim.identity)
-        if row is None:
-            return None
-        positions = self._positions[lookup]
-        spelled = (row[positions[0]],) if len(positions) == 1 else tuple([row[position] for position in positions])
-        return row if spelled == claim.spelling else None
-
-    def _warm_many(self, seen: Seen, identities: Iterable[Any]) -> list[Row] | None:
-        """Like `_warm` for many; None if a single one is no hit."""
-        if isinstance(seen, BackendError) or type(seen[0]) is not Value:
-            return None
-        stamp, subject = seen[0].stamp + self.subject.fingerprint, self.subject
-        load, identity_of = subject.load, subject.identity_of
-        rows: list[Row] = []
-        try:
-            for at, identity in enumerate(identities, 1):
-                entry = seen[at]
-                if type(entry) is not Value or entry.stamp != stamp:
-                    return None
-                row = load(entry.payload)
-                if identity_of(row) != identity:
-                    return None
-                rows.append(row)
-        except CorruptEntry:
-            return None
-        return rows
 
     def keys_for(self, identities: Iterable[Any]) -> dict[str, Any]:
         """Coherent key to identity, duplicates merged, in order; raises UncacheableLookup for one of a wrong type."""

@@ -14,6 +14,7 @@ from cachecore.errors import BackendError
 from cachecore.list_access import AsyncLists, Lists
 from cachecore.lookups import Claim, find_many
 from cachecore.record_access import reading
+from cachecore.shared_hits import Looked
 from cachecore.unit import Unit, new_token
 
 RowLoader = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
@@ -48,15 +49,11 @@ class Records(Lists):
         if self.read is not None or unit is not None or not may_fill:
             [row] = self.get_many((identity,), load, unit=unit, may_fill=may_fill)
             return row
-        identity = self.entity.typed_identity(identity)
-        key, token = self.entity.key(identity), new_token()
-        seen = self.look((key,), token)
-        row = self._warm(seen, identity)
-        if row is not None:
-            self._count_hit(key)
-            return row
-        flow = fetch(self.subject, {key: identity}, token, seen=seen)
-        return self.driver.run(flow, Source(load=self._loading(load))).get(key)
+        found = self._hits.get(identity)
+        if not isinstance(found, Looked):
+            return found
+        flow = fetch(self.subject, {found.key: found.identity}, found.token, seen=found.seen)
+        return self.driver.run(flow, Source(load=self._loading(load))).get(found.key)
 
     def look(self, keys: Sequence[str], token: bytes) -> Seen:
         """The first step of a read outside any transaction, without the flow: most reads end with it.
@@ -82,11 +79,15 @@ class Records(Lists):
         """The rows of ``identities`` in their order, duplicates included, None where there is no row; one load."""
         keys, wanted = self._keyed(identities)
         asked = dict(zip(keys, wanted, strict=True))
+        if self.read is not None and (unit is None or not unit.dirty) and 0 < len(asked) == len(keys):
+            rows_here = self._local_rows(keys)
+            if rows_here is not None:
+                return [*rows_here]
         look: Look | None = None
         if self.read is None and unit is None and may_fill and 0 < len(asked) == len(keys):
             token = new_token()
             look = token, self.look(keys, token)
-            warm = self._warm_many(look[1], wanted)
+            warm = self._hits.rows(look[1], wanted)
             if warm is not None:
                 self._count_hits(keys)
                 return [*warm]
@@ -121,6 +122,13 @@ class Records(Lists):
         the entity's query is called with a dict of column to value. Raises UncacheableLookup for anything that is not
         declared.
         """
+        look: tuple[Claim, Look] | None = None
+        if self.read is None and unit is None and may_fill:
+            found = self._hits.find(tuple(fields), tuple(fields.values()))
+            if found is not None:
+                if not isinstance(found, Looked):
+                    return found
+                look = found.of_claim
         names, values = self.split(fields)
         if names == self.entity.identity:
             identity = values[0] if len(names) == 1 else values
@@ -128,7 +136,7 @@ class Records(Lists):
         row = self._hit(names, values, unit)
         if row is not None:
             return row
-        return self.find_by(names, values, query, load, unit=unit, may_fill=may_fill)
+        return self.find_by(names, values, query, load, unit=unit, may_fill=may_fill, look=look)
 
     def find_by(
         self,
@@ -146,18 +154,17 @@ class Records(Lists):
         ``look`` is what was remembered of the lookup, and the look at the row that it leads to.
         """
         pointer, typed = self._pointer(names, values)
+        if look is None and self.read is None and unit is None and may_fill:
+            found = self._hits.find(names, typed)
+            if found is not None:
+                if not isinstance(found, Looked):
+                    return found
+                look = found.of_claim
         claim: Claim | None
         if look is not None:
             claim, (token, seen) = look
         else:
             claim, token, seen = self.claims.get(pointer), new_token(), None
-        if claim is not None and seen is None and unit is None and may_fill:
-            key = self.entity.key(claim.identity)
-            seen = self.look((key,), token)
-            row = self._warm_claim(seen, names, claim)
-            if row is not None:
-                self._count_hit(key)
-                return row
         lookup, ask = self._lookup(names, pointer, typed), self.querier(names, query)
         flow = self._find_flow(lookup, unit, may_fill, token, claim, seen)
         row, claim = self.driver.run(flow, Source(load=self._loading(load), query=self._querying(ask)))
@@ -221,7 +228,7 @@ class AsyncRecords(AsyncLists):
         identity = self.entity.typed_identity(identity)
         key, token = self.entity.key(identity), new_token()
         seen = await self.look((key,), token)
-        row = self._warm(seen, identity)
+        row = self._hits.row(seen, identity)
         if row is not None:
             self._count_hit(key)
             return row
@@ -248,11 +255,15 @@ class AsyncRecords(AsyncLists):
         """The rows of ``identities`` in their order, duplicates included, None where there is no row; one load."""
         keys, wanted = self._keyed(identities)
         asked = dict(zip(keys, wanted, strict=True))
+        if self.read is not None and (unit is None or not unit.dirty) and 0 < len(asked) == len(keys):
+            rows_here = self._local_rows(keys)
+            if rows_here is not None:
+                return [*rows_here]
         look: Look | None = None
         if self.read is None and unit is None and may_fill and 0 < len(asked) == len(keys):
             token = new_token()
             look = token, await self.look(keys, token)
-            warm = self._warm_many(look[1], wanted)
+            warm = self._hits.rows(look[1], wanted)
             if warm is not None:
                 self._count_hits(keys)
                 return [*warm]
@@ -307,7 +318,7 @@ class AsyncRecords(AsyncLists):
         if claim is not None and unit is None and may_fill:
             key = self.entity.key(claim.identity)
             seen = await self.look((key,), token)
-            row = self._warm_claim(seen, names, claim)
+            row = self._hits.row_of(seen, names, claim)
             if row is not None:
                 self._count_hit(key)
                 return row

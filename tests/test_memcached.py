@@ -5,16 +5,11 @@ import time
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cachecore.backends.memcached import classic, meta
 from cachecore.backends.memcached.async_backend import AsyncMemcachedBackend
 from cachecore.backends.memcached.backend import MemcachedBackend
-from cachecore.backends.memcached.items import record, understood
-from cachecore.backends.memcached.replies import FOUND, Garbled, ServerSaid
 from cachecore.backends.memcached.settings import parsed
-from cachecore.entries import Grant, Hold, Lease, Value, encode_entry
+from cachecore.entries import Grant, Hold, Lease, Value
 from cachecore.errors import BackendMisconfigured, ConfigurationError, InvalidKey
 from cachecore.registry import make_backend
 from cachecore.testing import AsyncBackendSuite, BackendSuite, ManualClock
@@ -128,44 +123,6 @@ def test_the_bytes_of_an_item_are_fixed(backend: MemcachedBackend, memcached_ser
     assert rest[21:29] == MINE
     assert rest[45:49] == b"h\x01\xcc\x0f"
     assert rest[37:45] == rest[3:11]
-
-
-LIFE = b"one life"
-ITEM_BYTES = st.one_of(
-    st.builds(lambda payload, stamp: encode_entry(Value(payload, stamp), LIFE), st.binary(), st.binary(max_size=20)),
-    st.just(encode_entry(VALUE, b"another.")),
-    st.just(encode_entry(VALUE, LIFE) + record(MINE, 1e12, LIFE)),
-    st.just(encode_entry(Lease(MINE), LIFE)),
-    st.binary(max_size=40),
-)
-
-
-@pytest.mark.parametrize("dialect", [meta, classic])
-@given(
-    items=st.lists(st.tuples(ITEM_BYTES, st.sampled_from([0, 0, 0, 28, 1])), min_size=1, max_size=3),
-    change=st.none() | st.tuples(st.integers(0, 150), st.sampled_from([b"", b"\r", b"\n", b" ", b"0", b"9", b"X"])),
-)
-def test_the_short_way_of_reading_agrees_with_the_long_one(
-    dialect: Any, items: list[tuple[bytes, int]], change: tuple[int, bytes] | None
-) -> None:
-    """What is taken for nothing but values at a glance is that, the same ones, when each reply is read by itself."""
-    shape = b"VA %d f%d c7\r\n%b\r\n" if dialect is meta else b"VALUE key %d %d 7\r\n%b\r\nEND\r\n"
-    reply = b"".join(
-        shape % (*(len(item), abs(len(item) - fewer))[:: 1 if dialect is meta else -1], item) for item, fewer in items
-    )
-    if change is not None:
-        reply = reply[: change[0]] + change[1] + reply[change[0] + 1 :]
-    short = dialect.values_reader(LIFE)(reply, len(items))
-    found: list[Any] = []
-    try:
-        end = dialect.parse(reply, 0, len(items), 1 << 20, found)
-    except (Garbled, ServerSaid):
-        end = -1
-    long = [understood(data, flags, LIFE, LIFE, 0.0) if code == FOUND else None for code, data, flags, _, _ in found]
-    if end == len(reply) and len(found) == len(items) and all(isinstance(entry, Value) for entry in long):
-        assert short == long
-    else:
-        assert short is None
 
 
 def test_dialects_of_one_server_understand_each_other(memcached_server: MemcachedServer) -> None:

@@ -144,26 +144,6 @@ def test_a_hold_that_vanishes_while_it_is_placed_is_placed_again(
     assert holders(other) == {YOURS}
 
 
-def test_what_interrupts_an_exchange_has_its_own(
-    server: MemcachedServer, made: Callable[..., MemcachedBackend], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A signal handler or finalizer that reads while its thread waits for a reply gets its own; so does the thread."""
-    backend = made(server.url)
-    backend.put([("row", OLD, 3), ("other", NEW, 3)], None)
-    receive = link.Link.receive
-    found: list[Any] = []
-
-    def interrupted(self: Any) -> Any:
-        if not found:
-            found.append("once")
-            found.append(backend.get(["other"]))
-        return receive(self)
-
-    monkeypatch.setattr(link.Link, "receive", interrupted)
-    assert backend.get(["row"]) == [OLD]
-    assert found == ["once", [NEW]]
-
-
 # -- impostors -------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from cachecore.backends.memcached import link
 from cachecore.backends.memcached.async_backend import AsyncMemcachedBackend
 from cachecore.backends.memcached.backend import MemcachedBackend
 from cachecore.backends.memcached.settings import parsed
@@ -585,22 +584,6 @@ def test_one_backend_in_several_loops(server: MemcachedServer) -> None:
     del backend
     gc.collect()
     assert eventually(server, without)
-
-
-def test_sync_interrupt_closes_the_connection(server: MemcachedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A KeyboardInterrupt between question and answer ends the connection, so that the answer is nobody's."""
-    backend = make_backend(server.url)
-    backend.put([("row", OLD, 3), ("other", NEW, 3)], None)
-
-    def interrupted(_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(link.Link, "_receive", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            backend.get(["row"])
-    assert backend.get(["other"]) == [NEW]
-    backend.close()
 
 
 # -- servers that will not serve us ----------------------------------------------------------------

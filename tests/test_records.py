@@ -12,7 +12,7 @@ import pytest
 from cachecore import Cache, Column, Policy
 from cachecore.entries import Value as StoredValue
 from cachecore.entries import encode_entry
-from cachecore.errors import ConfigurationError, InvalidKey, UncacheableLookup
+from cachecore.errors import ClosedError, ConfigurationError, InvalidKey, UncacheableLookup
 from cachecore.events import FillRefused
 from cachecore.testing import FakeBackend, ManualClock
 from tests.cities import BERGEN, COLUMNS, LYON, OSLO, Cities
@@ -50,6 +50,25 @@ def test_many_rows_come_in_the_order_asked_with_one_load_for_the_misses(cache: C
     assert records.get_many([1, 2, 3]) == [OSLO, BERGEN, LYON]
     assert records.get_many([]) == []
     assert cities.asked() == 0
+
+
+def test_hits_of_many_rows_are_counted_and_told_once(cache: Cache, cities: Cities) -> None:
+    """Each row of a question counts once, its duplicates not, and who listens is told all keys in one event."""
+    records = cities.records(cache)
+    records.get_many([1, 2, 3])
+    told: list[Any] = []
+    cache.hooks.subscribe(told.append)
+    before = cache.statistics.hits
+    assert records.get_many([3, 1]) == [LYON, OSLO]
+    assert records.get_many([2, 1, 2]) == [BERGEN, OSLO, BERGEN]
+    assert cache.statistics.hits == before + 4
+    keys = [records.entity.key(identity) for identity in (1, 2, 3)]
+    assert [sorted(event.keys) for event in told] == [[keys[0], keys[2]], [keys[0], keys[1]]]
+    with cache.begin() as unit:
+        unit.touch(records, 1)
+        cities.execute("UPDATE city SET name = 'Kristiania' WHERE id = 1")
+        rows: Any = records.get_many([1, 2], unit=unit)
+        assert [row[3] for row in rows] == ["Kristiania", "Bergen"]
 
 
 def test_a_row_with_json_is_never_shared(cache: Cache, cities: Cities) -> None:
@@ -555,3 +574,19 @@ def test_a_row_that_finds_no_room_is_counted_and_reported(clock: ManualClock, ci
         assert cities.records(cache).get(1) == OSLO
         assert cache.statistics.refused_fills == 1
     assert [event.reason for event in told if isinstance(event, FillRefused)] == ["room"]
+
+
+def test_who_borrowed_the_read_of_a_cache_is_given_another_when_it_is_closed(cities: Cities) -> None:
+    """Once at the loan and once at the end; what it then has raises, and so does a loan after the end."""
+    cache = Cache("memory://", namespace="shop")
+    lent: list[Any] = []
+    records = cities.records(cache)
+    assert records.get(1) == OSLO
+    records.lend_read(lent.append)
+    assert [type(read(records.entity.key(1))) for read in lent] == [StoredValue]
+    cache.close()
+    records.lend_read(lent.append)
+    assert len(lent) > 2
+    for read in lent[1:]:
+        with pytest.raises(ClosedError, match="closed"):
+            read(records.entity.key(1))

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from cachecore.backends.memcached import meta
 from cachecore.backends.memcached.batches import Batch, Reads
-from cachecore.backends.memcached.link import CHUNK, GREETING_LIMIT
+from cachecore.backends.memcached.limits import CHUNK
+from cachecore.backends.memcached.link import GREETING_LIMIT
 from cachecore.backends.memcached.peer import Peer, greet
 from cachecore.backends.memcached.replies import Parse, Reader, Reply
 from cachecore.backends.memcached.settings import Address, Settings
@@ -47,7 +48,6 @@ class AsyncLink:
         self._parse: Parse = meta.parse
         self._limit = GREETING_LIMIT
         self._reader: Reader | None = None
-        self._reads: Reads | None = None
         """The batch, until the first of its replies has come."""
         self._waiter: asyncio.Future[list[Reply]] | None = None
         self._patience = 0.0
@@ -129,11 +129,11 @@ class AsyncLink:
             raise Closed
         self.is_busy = True
         if isinstance(batch, Reads):
-            self._reads = batch
-            count, data = batch.count, batch.data
+            data = batch.data
+            self._reader = Reader(self._parse, batch.count, self._limit, batch)
         else:
-            count, data = len(batch), b"".join(batch)
-        self._reader = Reader(self._parse, count, self._limit)
+            data = b"".join(batch)
+            self._reader = Reader(self._parse, len(batch), self._limit)
         waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
         self._waiter = waiter
         self._patience = self._loop.time() + self._timeout
@@ -143,7 +143,7 @@ class AsyncLink:
             replies = await waiter
         finally:
             self._timer.cancel()
-            self._waiter = self._reader = self._reads = None
+            self._waiter = self._reader = None
         self.is_busy = False
         return replies
 
@@ -199,17 +199,13 @@ class AsyncLink:
                 answer = self._tls.wrapped(b"")
                 if answer:
                     self._write(answer)
-            if data and self._is_answered_by(data, self._reader) and not waiter.done():
+            if data and self._reader.feed(data) and not waiter.done():
                 waiter.set_result(self._reader.replies)
         except BlockingIOError:
             pass
         except Exception as error:
             self._fail(error)
         self._is_amid = False
-
-    def _is_answered_by(self, data: bytes, reader: Reader) -> bool:
-        reads, self._reads = self._reads, None
-        return (reads is not None and reads.is_answered_by(data)) or reader.feed(data)
 
     async def _open(self, context: ssl.SSLContext | None) -> None:
         """Connect to the first of the server's addresses that accepts, and agree on TLS."""

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cachecore.backends.memcached._short_way_py import Arrived
 from cachecore.backends.memcached.diagnosis import diagnosed
 from cachecore.backends.memcached.fleet import Part, in_order
 from cachecore.backends.memcached.link import tls_context
 from cachecore.backends.memcached.requests import Requests
 from cachecore.backends.memcached.servers import Server, ask_all
 from cachecore.backends.memcached.settings import Settings
+from cachecore.backends.memcached.short_way import ShortWay
 from cachecore.entries import Entry, Grant, Value
 
 
@@ -33,6 +35,7 @@ class MemcachedBackend:
         self._requests = Requests(settings)
         context = tls_context(settings)
         self._servers = [Server(address, settings, context, clock) for address in self._requests.addresses]
+        self._short_way = ShortWay(self._servers[0], clock) if len(settings.servers) == 1 else None
 
     @property
     def exchanges(self) -> int:
@@ -40,16 +43,25 @@ class MemcachedBackend:
         return sum(server.exchanges for server in self._servers)
 
     def get(self, keys: Sequence[str]) -> list[Entry | None]:
-        return self._results(self._requests.get(keys), len(keys))
+        begun = None if self._short_way is None else self._short_way.read(keys, None)
+        if isinstance(begun, list):
+            return begun
+        return self._results(self._requests.get(keys), len(keys), begun)
 
     def acquire(self, keys: Sequence[str], token: bytes, ttl: float) -> list[Entry | Grant | None]:
-        return self._results(self._requests.acquire(keys, token, ttl), len(keys))
+        begun = None if self._short_way is None else self._short_way.read(keys, ttl)
+        if isinstance(begun, list):
+            return begun
+        return self._results(self._requests.acquire(keys, token, ttl), len(keys), begun)
 
     def displace(self, seen: Sequence[tuple[str, Entry]], token: bytes, ttl: float) -> list[Entry | Grant | None]:
         return self._results(self._requests.displace(seen, token, ttl), len(seen))
 
     def fill(self, items: Sequence[tuple[str, bytes, Value, int]], ttl: float | None) -> list[bool | None]:
-        return self._results(self._requests.fill(items, ttl), len(items))
+        begun = None if self._short_way is None else self._short_way.fill(items, ttl)
+        if isinstance(begun, list):
+            return begun
+        return self._results(self._requests.fill(items, ttl), len(items), begun)
 
     def abandon(self, leases: Sequence[tuple[str, bytes]]) -> None:
         ask_all(self._servers, self._requests.abandon(leases))
@@ -86,5 +98,5 @@ class MemcachedBackend:
         for server in self._servers:
             server.close()
 
-    def _results(self, parts: list[Part], count: int) -> list[Any]:
-        return in_order(parts, ask_all(self._servers, parts), count)
+    def _results(self, parts: list[Part], count: int, begun: Arrived | None = None) -> list[Any]:
+        return in_order(parts, ask_all(self._servers, parts, begun), count)

@@ -5,9 +5,7 @@ protocol has no conditional delete, but ``cas`` with an expiry in the past is on
 """
 
 import re
-from collections.abc import Callable, Sequence
 
-from cachecore.backends.memcached import items
 from cachecore.backends.memcached.replies import (
     CHANGED,
     DONE,
@@ -19,10 +17,11 @@ from cachecore.backends.memcached.replies import (
     Reply,
     other_reply,
 )
-from cachecore.entries import Value
 
 name = "classic"
 makes_leases = False
+stored = b"STORED\r\n"
+"""What DONE is in the reply to `replace`."""
 
 _VALUE = re.compile(rb"VALUE (\S{1,250}) (\d{1,10}) (\d{1,10}) (\d{1,20})\r\n").match
 _PLAIN = re.compile(rb"(STORED|NOT_STORED|EXISTS|NOT_FOUND|DELETED|TOUCHED|OK|END)\r\n").match
@@ -48,19 +47,9 @@ def acquire(key: bytes, lease_ttl: int) -> bytes:
     return b"gets %b\r\n" % key
 
 
-def read_all(keys: Sequence[bytes]) -> bytes:
-    """The commands of `read` for several keys."""
-    return b"gets %b\r\n" % b"\r\ngets ".join(keys)
-
-
-def acquire_all(keys: Sequence[bytes], lease_ttl: int) -> bytes:
-    """The commands of `acquire` for several keys."""
-    return read_all(keys)
-
-
-def values_reader(mark: bytes) -> Callable[[bytes, int], list[Value] | None]:
-    """See `items.values_reader`."""
-    return items.values_reader(rb"VALUE \S{1,250} (\d{1,7}) \1 \d{1,20}\r\n", b"\r\nEND\r\n", mark)
+def form(lease_ttl: int | None) -> tuple[bytes, bytes]:
+    """What stands before and after a key in the command of `acquire`, or with None in that of `read`."""
+    return b"gets ", b"\r\n"
 
 
 def store(key: bytes, data: bytes, flags: int, ttl: int) -> bytes:

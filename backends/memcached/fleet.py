@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 
 from cachecore.backends.memcached.batches import Batch
+from cachecore.backends.memcached.limits import MAX_KEY
 from cachecore.backends.memcached.replies import Reply
 from cachecore.backends.memcached.ring import Ring
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.errors import InvalidKey
 
 Flow = Generator[Batch, list[Reply], Any]
-
-MAX_KEY = 250
 
 
 def names_of(keys: Sequence[str]) -> list[bytes]:

@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping, Sequence
 
 from cachecore.backends.memcached.answers import TRIES, expect, expect_all, standing
 from cachecore.backends.memcached.batches import Batch, Reads
-from cachecore.backends.memcached.items import CAS
+from cachecore.backends.memcached.items import CAS, cas_of
 from cachecore.backends.memcached.peer import STATS, STATS_SETTINGS, Peer, synchronised
 from cachecore.backends.memcached.replies import (
     CHANGED,
@@ -43,7 +43,7 @@ NOTHING_SEEN: Mapping[bytes, Entry] = {}
 
 def get(peer: Peer, keys: Sequence[bytes]) -> Generator[Batch, list[Reply], Sequence[Entry | None]]:
     """What stands under each key."""
-    reads = Reads(peer.dialect.read_all(keys), len(keys), peer.values_in)
+    reads = Reads(keys, peer.dialect.form(None), peer.values_in)
     replies = yield reads
     if reads.values is not None:
         return reads.values
@@ -59,7 +59,7 @@ def acquire(
     if seen:
         replies = yield [ask(key, expiry) for key in keys]
     else:
-        reads = Reads(peer.dialect.acquire_all(keys, expiry), len(keys), peer.values_in)
+        reads = Reads(keys, peer.dialect.form(expiry), peer.values_in)
         replies = yield reads
         if reads.values is not None:
             return reads.values
@@ -136,7 +136,7 @@ def fill(
     batch: list[bytes] = []
     sent: list[tuple[int, bool]] = []
     for index, (key, token, value) in enumerate(items):
-        cas = _own_cas(peer, token)
+        cas = cas_of(token, peer.incarnation)
         if cas is None:
             continue
         data = encode_entry(value, peer.mark)
@@ -160,20 +160,12 @@ def abandon(peer: Peer, leases: Sequence[tuple[bytes, bytes]]) -> Generator[Batc
     """Remove one's own leases, each (key, token of the grant)."""
     batch: list[bytes] = []
     for key, token in leases:
-        cas = _own_cas(peer, token)
+        cas = cas_of(token, peer.incarnation)
         if cas is not None:
             batch.append(peer.dialect.delete_if(key, cas))
     if batch:
         replies = yield batch
         expect_all(peer, replies, DONE, CHANGED, GONE)
-
-
-def _own_cas(peer: Peer, token: bytes) -> int | None:
-    """The CAS id in the token of a grant, if this life of the server has granted it."""
-    if len(token) != CAS.size:
-        return None
-    incarnation, cas = CAS.unpack(token)
-    return cas if incarnation == peer.incarnation else None
 
 
 # -- without conditions ----------------------------------------------------------------------------

@@ -18,25 +18,29 @@ Values are written under a *mark*, which is the incarnation mixed with the confi
 incarnation alone, so that processes of two generations do not believe each other's values but respect their holds.
 """
 
-import re
 import struct
-from collections.abc import Callable
 from hashlib import blake2s
 
 from cachecore.entries import (
-    FORMAT,
     INCARNATION_BYTES,
-    MAGIC,
     TOKEN_BYTES,
     Entry,
     Hold,
     Unusable,
-    Value,
     decode_entry,
 )
 
 CAS = struct.Struct(f">{INCARNATION_BYTES}sQ")
 """The token of a grant: the incarnation that granted it and the CAS id of the lease."""
+
+
+def cas_of(token: bytes, incarnation: bytes) -> int | None:
+    """The CAS id in the token of a grant, if this life of the server has granted it."""
+    if len(token) != CAS.size:
+        return None
+    granted_by, cas = CAS.unpack(token)
+    return cas if granted_by == incarnation else None
+
 
 _RECORD = struct.Struct(f">{TOKEN_BYTES}sd{INCARNATION_BYTES}scB2s")
 _MAGIC, _VERSION = b"\xcc\x0f", 1
@@ -60,35 +64,6 @@ def record(token: bytes, deadline: float, incarnation: bytes, *, shared: bool = 
 def records(hold: Hold, incarnation: bytes) -> bytes:
     """The bytes of an item that is this hold and nothing else: its base is empty, so its flags are 0."""
     return b"".join(record(token, until, incarnation, shared=hold.shared) for token, until in hold.tokens)
-
-
-def values_reader(line: bytes, end: bytes, mark: bytes) -> Callable[[bytes, int], list[Value] | None]:
-    """Reads what a warm cache answers: given the reply to so many reads, the values, or None if it is anything else.
-
-    It says the same of them as the parser of the dialect and `understood` together, sooner. ``line``: the pattern of
-    the line before an item, whose first group is its size and whose flags equal that. ``end``: what follows an item.
-    """
-    head = MAGIC + bytes([FORMAT]) + mark + b"v"
-    match = re.compile(line + re.escape(head) + b"(?s:.)").match
-    before_stamp, after = len(head) + 1, len(end)
-
-    def values(data: bytes, count: int) -> list[Value] | None:
-        found: list[Value] = []
-        start = 0
-        for _ in range(count):
-            matched = match(data, start)
-            if matched is None:
-                return None
-            stamp = matched.end()
-            payload = stamp + data[stamp - 1]
-            stop = stamp - before_stamp + int(matched[1])
-            if payload > stop or not data.startswith(end, stop):
-                return None
-            found.append(Value(data[payload:stop], data[stamp:payload]))
-            start = stop + after
-        return found if start == len(data) else None
-
-    return values
 
 
 def understood(data: bytes, flags: int, incarnation: bytes, mark: bytes, now: float) -> Entry | None:

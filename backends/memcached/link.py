@@ -24,24 +24,15 @@ from select import POLLIN, poll
 
 from cachecore.backends.memcached import meta
 from cachecore.backends.memcached.batches import Batch, Reads, commands_of
+from cachecore.backends.memcached.limits import CHUNK, LOOK_EVERY, WINDOW
 from cachecore.backends.memcached.peer import Peer, greet
 from cachecore.backends.memcached.replies import Parse, Reader, Reply
 from cachecore.backends.memcached.settings import Address, Settings
 from cachecore.backends.memcached.trouble import LOST, Closed, while_connecting, while_talking
 from cachecore.errors import ConfigurationError
 
-WINDOW = 1 << 16
-"""Bytes of commands that are sent before replies are read. They fit into the buffers of sockets, so that the two ends
-never both wait for the other to read."""
-
-CHUNK = 1 << 16
-"""Bytes received at a time; each earns an exchange as much time again as it had."""
-
 IDLE = 1.0
 """Seconds after which a connection is looked at before it is used: if it is readable, the server has closed it."""
-
-LOOK_EVERY = 1.0
-"""Seconds between two looks for timers that disturb the kernel's timeouts."""
 
 GREETING_LIMIT = 1 << 20
 
@@ -84,14 +75,19 @@ class Link:
         self.can_be_replaced = False
         self.is_busy = False
         """Whether something may have been asked on it that has not been answered yet."""
-        self._has_served = False
+        self.has_served = False
+        """Whether anything that was asked on it has been answered."""
         self._clock = clock
         self._timeout = settings.timeout
         self._parse: Parse = meta.parse
         self._limit = GREETING_LIMIT
+        self._arrived: bytes | None = None
+        self._rest: deque[tuple[bytes, int]] | None = None
         try:
             self._socket = _connected(address, settings, context)
             self.is_closed = False
+            # Looked up once: an exchange is little more than these two calls.
+            self.send_all, self.receive_some = self._socket.sendall, self._socket.recv
             self._may_block = context is None
             self._choose_timeouts()
             flow = greet(str(address), settings, clock)
@@ -137,7 +133,7 @@ class Link:
         if self.is_closed:
             return False
         now = self._clock()
-        if now - self._looked > LOOK_EVERY:
+        if now - self.looked > LOOK_EVERY:
             self._choose_timeouts()
         if now - self._used > IDLE:
             looking = poll()
@@ -157,13 +153,23 @@ class Link:
         except BaseException as error:
             raise self._failed(error) from error
 
+    def resume(self, batch: Batch, arrived: bytes | Exception) -> None:
+        """Go on where `ShortWay` has sent a batch: with what has arrived of the replies, or the error that came.
+
+        Raises BackendError for the latter.
+        """
+        if isinstance(arrived, Exception):
+            raise self._failed(arrived) from arrived
+        self._expect(batch)
+        self._arrived = arrived
+
     def receive(self) -> list[Reply]:
         """The replies to what was sent. Raises BackendError."""
         try:
             replies = self._receive()
         except BaseException as error:
             raise self._failed(error) from error
-        self._has_served = True
+        self.has_served = True
         self._used = self._clock()
         self.is_busy = False
         return replies
@@ -171,48 +177,48 @@ class Link:
     def _failed(self, error: BaseException) -> BaseException:
         """Close, so that nobody is ever given an answer to another's question; returns what is to be raised."""
         self.close()
-        self.can_be_replaced = self._has_served and isinstance(error, LOST)
+        self.can_be_replaced = self.has_served and isinstance(error, LOST)
         return while_talking(self.address, error) if isinstance(error, Exception) else error
 
     def _choose_timeouts(self) -> None:
         """Use the kernel's timeouts, or Python's, as things are now."""
-        self._looked = self._clock()
+        self.looked = self._clock()
+        """When this was done last."""
         self._socket.settimeout(None if self._may_block and not _is_disturbed() else self._timeout)
 
-    def _send(self, batch: Batch) -> None:
+    def _expect(self, batch: Batch) -> bytes:
+        """Be ready for the replies to the commands of a batch, which it returns."""
+        self._arrived = self._rest = None
         if isinstance(batch, Reads):
             self._reads: Reads | None = batch
-            self._count, data = batch.count, batch.data
-        else:
-            self._reads = None
-            self._count, data = len(batch), b"".join(batch)
+            self._count = batch.count
+            return batch.data
+        self._reads = None
+        self._count = len(batch)
+        return b"".join(batch)
+
+    def _send(self, batch: Batch) -> None:
+        data = self._expect(batch)
         if len(data) <= WINDOW:
-            self._rest: deque[tuple[bytes, int]] | None = None
-            self._socket.sendall(data)
+            self.send_all(data)
         else:
             self._rest = deque(_chunks(commands_of(batch)))
-            self._socket.sendall(self._rest[0][0])
+            self.send_all(self._rest[0][0])
 
     def _receive(self) -> list[Reply]:
         if self._rest is not None:
             return self._receive_in_turn(self._rest)
-        data = self._socket.recv(CHUNK)
-        if self._reads is not None and self._reads.is_answered_by(data):
-            return []
-        replies: list[Reply] = []
-        if data and self._parse(data, 0, self._count, self._limit, replies) == len(data):  # noqa: SIM102
-            if len(replies) == self._count:
-                return replies
-        reader = Reader(self._parse, self._count, self._limit)
+        data = self.receive_some(CHUNK) if self._arrived is None else self._arrived
+        reader = Reader(self._parse, self._count, self._limit, self._reads)
         patience = self._clock() + self._timeout
         while not reader.feed(_something(data)):
             patience = self._waited(patience, data)
-            data = self._socket.recv(CHUNK)
+            data = self.receive_some(CHUNK)
         return reader.replies
 
     def _receive_in_turn(self, rest: deque[tuple[bytes, int]]) -> list[Reply]:
         """Receive replies, and send the rest of the commands as far as the window allows."""
-        reader = Reader(self._parse, self._count, self._limit)
+        reader = Reader(self._parse, self._count, self._limit, self._reads)
         data, count = rest.popleft()
         unanswered = deque([(count, len(data))])
         answered = count
@@ -221,16 +227,19 @@ class Link:
             while rest and (not unanswered or sum(size for _, size in unanswered) + len(rest[0][0]) <= WINDOW):
                 data, count = rest.popleft()
                 unanswered.append((unanswered[-1][0] + count if unanswered else answered + count, len(data)))
-                self._socket.sendall(data)
-            data = _something(self._socket.recv(CHUNK))
+                self.send_all(data)
+            data = _something(self.receive_some(CHUNK))
             patience = self._waited(patience, data)
             if reader.feed(data):
                 return reader.replies
-            while unanswered and len(reader.replies) >= unanswered[0][0]:
+            while unanswered and reader.answered >= unanswered[0][0]:
                 answered, _ = unanswered.popleft()
 
     def _waited(self, patience: float, data: bytes) -> float:
-        """Until when replies may come, now that ``data`` has: a server that trickles is one that does not answer."""
+        """Until when replies may come, now that ``data`` has: a server that trickles is one that does not answer.
+
+        A whole chunk earns an exchange as much time again as it had.
+        """
         if self._clock() > patience:
             raise TimeoutError
         return patience + self._timeout * len(data) / CHUNK

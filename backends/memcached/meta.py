@@ -5,9 +5,7 @@ Facts and flags are those of doc/protocol.txt of memcached. Until 1.6.18 at leas
 """
 
 import re
-from collections.abc import Callable, Sequence
 
-from cachecore.backends.memcached import items
 from cachecore.backends.memcached.replies import (
     CHANGED,
     DONE,
@@ -21,10 +19,11 @@ from cachecore.backends.memcached.replies import (
     Reply,
     other_reply,
 )
-from cachecore.entries import Value
 
 name = "meta"
 makes_leases = True
+stored = b"HD\r\n"
+"""What DONE is in the reply to `replace`."""
 
 # "X" is somebody's `md I`: not ours, so the item says no size of its base and is nobody's entry.
 _VALUE = re.compile(rb"VA (\d{1,10}) f(\d{1,10}) c(\d{1,20})((?: [WXZ])*)\r\n").match
@@ -43,20 +42,9 @@ def acquire(key: bytes, lease_ttl: int) -> bytes:
     return b"mg %b v f c N%d\r\n" % (key, lease_ttl)
 
 
-def read_all(keys: Sequence[bytes]) -> bytes:
-    """The commands of `read` for several keys."""
-    return b"mg %b v f c\r\n" % b" v f c\r\nmg ".join(keys)
-
-
-def acquire_all(keys: Sequence[bytes], lease_ttl: int) -> bytes:
-    """The commands of `acquire` for several keys."""
-    flags = b" v f c N%d\r\n" % lease_ttl
-    return b"mg " + (flags + b"mg ").join(keys) + flags
-
-
-def values_reader(mark: bytes) -> Callable[[bytes, int], list[Value] | None]:
-    """See `items.values_reader`."""
-    return items.values_reader(rb"VA (\d{1,7}) f\1 c\d{1,20}\r\n", b"\r\n", mark)
+def form(lease_ttl: int | None) -> tuple[bytes, bytes]:
+    """What stands before and after a key in the command of `acquire`, or with None in that of `read`."""
+    return b"mg ", b" v f c\r\n" if lease_ttl is None else b" v f c N%d\r\n" % lease_ttl
 
 
 def store(key: bytes, data: bytes, flags: int, ttl: int) -> bytes:

@@ -15,7 +15,7 @@ living hold is never taken for dead, and a dead one is taken for living for at m
 import math
 import re
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from hashlib import blake2s
 from typing import Protocol
 
@@ -23,9 +23,11 @@ from cachecore.backends.memcached import classic, meta
 from cachecore.backends.memcached.batches import Batch
 from cachecore.backends.memcached.diagnosis import sentences, shelters
 from cachecore.backends.memcached.items import mark_of
+from cachecore.backends.memcached.limits import ITEM_OVERHEAD, MAX_RELATIVE
 from cachecore.backends.memcached.replies import DONE, STATISTICS, Reply, statistics, unexpected
 from cachecore.backends.memcached.settings import Settings
-from cachecore.entries import INCARNATION_BYTES, Value
+from cachecore.backends.memcached.short_way import Values
+from cachecore.entries import INCARNATION_BYTES
 from cachecore.errors import BackendMisconfigured
 
 META_SINCE = (1, 6, 13)
@@ -33,13 +35,6 @@ OLDEST = (1, 4, 8)
 
 STATS = b"stats\r\n"
 STATS_SETTINGS = b"stats settings\r\n"
-
-ITEM_OVERHEAD = 512
-"""More than what an item needs beside its key and data. A value that does not fit is so known before it is sent: a
-server that refuses one for its size drops what stands there, be it a hold."""
-
-MAX_RELATIVE = 30 * 24 * 3600
-"""Seconds; the server takes a longer time to live for a point in time."""
 
 END_OF_TIME = 2**31 - 1
 """The last second that the server can read."""
@@ -55,11 +50,12 @@ class Dialect(Protocol):
     makes_leases: bool
     """Whether acquire makes a lease where nothing stands; a MISS then means that there is no room for one."""
 
+    stored: bytes
+    """What DONE is in the reply to `replace`."""
+
     def read(self, key: bytes) -> bytes: ...
     def acquire(self, key: bytes, lease_ttl: int) -> bytes: ...
-    def read_all(self, keys: Sequence[bytes]) -> bytes: ...
-    def acquire_all(self, keys: Sequence[bytes], lease_ttl: int) -> bytes: ...
-    def values_reader(self, mark: bytes) -> Callable[[bytes, int], list[Value] | None]: ...
+    def form(self, lease_ttl: int | None) -> tuple[bytes, bytes]: ...
     def store(self, key: bytes, data: bytes, flags: int, ttl: int) -> bytes: ...
     def replace(self, key: bytes, cas: int, data: bytes, flags: int, ttl: int) -> bytes: ...
     def delete(self, key: bytes) -> bytes: ...
@@ -107,7 +103,7 @@ class Peer:
         self.asked = sent
         """When it was asked who it is, on the local clock."""
         self.mark = mark_of(self.incarnation, settings.generation)
-        self.values_in = self.dialect.values_reader(self.mark)
+        self.values_in = Values(self.dialect is classic, self.mark)
         self.item_limit = int(configured.get("item_size_max", 1 << 20))
         self.shelters_holds = shelters(configured, settings.hold_lifetime)
         """Whether holds that are stored, not appended, are not evicted by what lives longer."""

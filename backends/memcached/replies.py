@@ -7,6 +7,7 @@ only how many there are to be. A reply that makes no sense ends the connection: 
 import re
 from typing import Protocol
 
+from cachecore.backends.memcached.batches import Reads
 from cachecore.errors import BackendError
 
 Reply = tuple[str, bytes, int, int, int]
@@ -85,13 +86,15 @@ _ERROR = re.compile(rb"(?:CLIENT_ERROR|SERVER_ERROR|ERROR)\b").match
 class Reader:
     """Collects the replies to one batch from what the connection delivers.
 
-    parse: the dialect's. count: how many replies there are to be. limit: bytes of the largest item.
+    parse: the dialect's. count: how many replies there are to be. limit: bytes of the largest item. reads: the batch,
+    if it is of reads: where its ``values`` are there in the end, there are no replies.
     """
 
-    __slots__ = ("_count", "_limit", "_missing", "_parse", "_parts", "replies")
+    __slots__ = ("_count", "_limit", "_missing", "_parse", "_parts", "_reads", "replies")
 
-    def __init__(self, parse: Parse, count: int, limit: int) -> None:
+    def __init__(self, parse: Parse, count: int, limit: int, reads: Reads | None = None) -> None:
         self.replies: list[Reply] = []
+        self._reads = reads
         self._parse = parse
         self._count = count
         self._limit = limit
@@ -100,6 +103,12 @@ class Reader:
 
     def feed(self, data: bytes) -> bool:
         """Take what has arrived; True when all replies are there. Raises Garbled and ServerSaid."""
+        if self._reads is not None:
+            if self._reads.awaits_more(data):
+                return False
+            if self._reads.values is not None:
+                return True
+            data, self._reads = self._reads.arrived, None
         if self._parts:
             self._parts.append(data)
             self._missing -= len(data)
@@ -117,6 +126,11 @@ class Reader:
             # A large value is joined once, when it is complete, and not with each piece.
             self._missing = _announced(self._parts[0]) - len(self._parts[0])
         return False
+
+    @property
+    def answered(self) -> int:
+        """To how many commands the replies are there so far."""
+        return len(self.replies) if self._reads is None else self._reads.answered
 
 
 _ANNOUNCED = re.compile(rb"(?:VA|VALUE \S+ \d+) (\d+)(?: [^\r]*)?\r\n").match

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachecore.backends.forks import at_fork
+from cachecore.backends.memcached._short_way_py import Arrived
 from cachecore.backends.memcached.any_server import AnyServer
 from cachecore.backends.memcached.fleet import Part
 from cachecore.backends.memcached.link import Link
@@ -38,7 +39,8 @@ class Server(AnyServer):
         at_fork(self)
 
     def _begin_anew(self) -> None:
-        self._mine = threading.local()
+        self.mine = threading.local()
+        """Of each thread: ``link``, its connection, unless there is none or it is in use."""
         # A signal handler or finalizer of the thread that has it may connect too.
         self._lock = threading.RLock()
 
@@ -57,7 +59,7 @@ class Server(AnyServer):
         for link in links:
             link.end()
         # That of this thread, unless it is in use, by whom this one interrupts.
-        own: Link | None = getattr(self._mine, "link", None)
+        own: Link | None = getattr(self.mine, "link", None)
         if own is not None:
             own.close()
 
@@ -67,7 +69,7 @@ class Server(AnyServer):
         Nobody else finds it until it is given back: whoever interrupts this thread, such as a signal handler, has one
         for itself, and one whose exchange was interrupted, wherever that was, is never used again.
         """
-        mine = self._mine
+        mine = self.mine
         link: Link | None = getattr(mine, "link", None)
         if link is not None:
             mine.link = None
@@ -92,28 +94,33 @@ class Server(AnyServer):
     def give_back(self, link: Link) -> None:
         """Keep a connection for the next call of this thread, if all that was asked on it has been answered."""
         if not (link.is_busy or link.is_closed):
-            self._mine.link = link
+            self.mine.link = link
 
     def _is_closed(self) -> BackendUnavailable:
         return BackendUnavailable(f"the connections to memcached at {self.address} have been closed")
 
 
-def ask(server: Server, part: Part) -> Any:
+def ask(server: Server, part: Part, begun: Arrived | None = None) -> Any:
     """Run a flow with its server; its result. Raises BackendError.
 
     If the connection was an older one and turns out to be lost, the flow is begun again on a new one, once, if it may.
+    ``begun``: how far `ShortWay` has come, which has sent the first batch of the flow.
     """
     repeats = part.may_repeat
     while True:
-        if server.breaker.is_open:
+        if begun is None and server.breaker.is_open:
             server.breaker.check()
         link: Link | None = None
         try:
-            link = server.take()
+            link = server.take() if begun is None else begun[0]
             flow = part.flow(link.peer, part.items, *part.arguments)
             batch = next(flow)
             while True:
-                link.send(batch)
+                if begun is None:
+                    link.send(batch)
+                else:
+                    arrived, begun = begun[1], None
+                    link.resume(batch, arrived)
                 replies = link.receive()
                 server.exchanges += 1
                 if server.breaker.is_open:
@@ -216,13 +223,14 @@ class _Talk:
         return False
 
 
-def ask_all(servers: Sequence[Server], parts: Sequence[Part]) -> list[Any]:
+def ask_all(servers: Sequence[Server], parts: Sequence[Part], begun: Arrived | None = None) -> list[Any]:
     """Run flows, each with its server, at the same time; their results in order.
 
     A server that fails keeps nobody from finishing with the others. Then the first BackendError is raised.
+    ``begun``: see `ask`; there is one part then.
     """
     if len(parts) == 1:
-        return [ask(servers[parts[0].server], parts[0])]
+        return [ask(servers[parts[0].server], parts[0], begun)]
     talks = [_Talk(servers[part.server], part) for part in parts]
     waiting: list[_Talk] = talks
     try:
