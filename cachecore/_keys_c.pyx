@@ -45,6 +45,9 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
     #include <structmember.h>
+    #ifdef __SSE2__
+    #include <emmintrin.h>
+    #endif
 
     /* BLAKE2s, written from RFC 7693: section 3.1 (mixing G), 3.2 (compression F), 3.3 (padding, key block). */
 
@@ -176,9 +179,17 @@ cdef extern from *:
         uint32_t digests[4][B2S_LANES];
     } b2s_batch;
 
-    static void b2s_put(b2s_batch *batch, int lane, b2s *s) {
-        int i;
-        for (i = 0; i < 16; i++) batch->words[i][lane] = b2s_load(s->block + 4 * i);
+    /* The words that all messages have in common, since their state was begun by s. */
+    static void b2s_put_head(b2s_batch *batch, const b2s *s) {
+        size_t lane, i;
+        memset(batch, 0, sizeof *batch);
+        for (i = 0; i < s->used / 4; i++)
+            for (lane = 0; lane < B2S_LANES; lane++) batch->words[i][lane] = b2s_load(s->block + 4 * i);
+    }
+
+    static inline void b2s_put(b2s_batch *batch, int lane, const b2s *s, size_t head) {
+        size_t i;
+        for (i = head / 4; i < 16; i++) batch->words[i][lane] = b2s_load(s->block + 4 * i);
         batch->ends[lane] = (uint32_t)(s->t + s->used);
     }
 
@@ -215,6 +226,11 @@ cdef extern from *:
     __attribute__((target("avx2"))) static void b2s_lanes_avx2(const b2s *s, b2s_batch *batch) {
         b2s_lanes_body(s, batch);
     }
+    /* The same width, but it rotates in one instruction, which is a third of what there is to do. */
+    __attribute__((target("avx512f,avx512vl")))
+    static void b2s_lanes_avx512(const b2s *s, b2s_batch *batch) {
+        b2s_lanes_body(s, batch);
+    }
     #endif
     #endif
 
@@ -232,7 +248,7 @@ cdef extern from *:
 
     typedef void (*b2s_kernel)(const b2s *, b2s_batch *);
 
-    /* 0: one after the other; 1: the compiler's vectors; 2: the same with AVX2. NULL: not on this machine. */
+    /* 0: one after the other; 1: the compiler's vectors; 2: with AVX2; 3: with AVX-512. NULL: not on this machine. */
     static b2s_kernel b2s_find_kernel(int which) {
         switch (which) {
         case 0: return b2s_lanes_scalar;
@@ -241,6 +257,7 @@ cdef extern from *:
     #endif
     #ifdef B2S_HAVE_AVX2
         case 2: __builtin_cpu_init(); return __builtin_cpu_supports("avx2") ? b2s_lanes_avx2 : NULL;
+        case 3: __builtin_cpu_init(); return __builtin_cpu_supports("avx512vl") ? b2s_lanes_avx512 : NULL;
     #endif
         default: return NULL;
         }
@@ -329,26 +346,44 @@ cdef extern from *:
         }
     }
 
+    #ifdef __SSE2__
+    static inline void keys_hex_16(char *to, const uint8_t *bytes) {
+        const __m128i low = _mm_set1_epi8(15), nine = _mm_set1_epi8(9), digit = _mm_set1_epi8('0');
+        const __m128i letter = _mm_set1_epi8('a' - '0' - 10);
+        __m128i all = _mm_loadu_si128((const __m128i *)bytes);
+        __m128i first = _mm_and_si128(_mm_srli_epi16(all, 4), low), second = _mm_and_si128(all, low);
+        first = _mm_add_epi8(_mm_add_epi8(first, digit), _mm_and_si128(_mm_cmpgt_epi8(first, nine), letter));
+        second = _mm_add_epi8(_mm_add_epi8(second, digit), _mm_and_si128(_mm_cmpgt_epi8(second, nine), letter));
+        _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi8(first, second));
+        _mm_storeu_si128((__m128i *)(to + 16), _mm_unpackhi_epi8(first, second));
+    }
+    #else
     static inline void keys_hex_16(char *to, const uint8_t *bytes) {
         int i;
         for (i = 0; i < 16; i++) memcpy(to + 2 * i, keys_pairs + 2 * bytes[i], 2);
     }
-
-    static inline void keys_hex_word(char *to, uint32_t word) {
-        int i;
-        for (i = 0; i < 4; i++, word >>= 8) memcpy(to + 2 * i, keys_pairs + 2 * (word & 255), 2);
-    }
+    #endif
 
     /* The digest of 16 bytes as 32 hexadecimal digits. */
-    static void keys_digest(b2s *s, char *to) {
+    static inline void keys_hex_digest(char *to, uint32_t h0, uint32_t h1, uint32_t h2, uint32_t h3) {
+        uint32_t h[4] = {h0, h1, h2, h3};
+        uint8_t bytes[16];
         int i;
-        b2s_end(s);
-        for (i = 0; i < 4; i++) keys_hex_word(to + 8 * i, s->h[i]);
+        for (i = 0; i < 16; i++) bytes[i] = (uint8_t)(h[i / 4] >> 8 * (i % 4));
+        keys_hex_16(to, bytes);
     }
 
-    static void keys_lane_digest(const b2s_batch *batch, int lane, char *to) {
+    static void keys_digest(b2s *s, char *to) {
+        b2s_end(s);
+        keys_hex_digest(to, s->h[0], s->h[1], s->h[2], s->h[3]);
+    }
+
+    static void keys_lane_digests(const b2s_batch *batch, int count, char **to) {
         int i;
-        for (i = 0; i < 4; i++) keys_hex_word(to + 8 * i, batch->digests[i][lane]);
+        for (i = 0; i < count; i++) {
+            keys_hex_digest(to[i], batch->digests[0][i], batch->digests[1][i], batch->digests[2][i],
+                            batch->digests[3][i]);
+        }
     }
 
     /* The UTF-8 of a str, owned by the str; NULL and no error set if there is none. */
@@ -429,7 +464,8 @@ cdef extern from *:
     void b2s_init(b2s*, size_t, const void*, size_t) noexcept
     void b2s_update(b2s*, const void*, size_t) noexcept
     void b2s_final(b2s*, uint8_t*) noexcept
-    void b2s_put(b2s_batch*, int, b2s*) noexcept
+    void b2s_put_head(b2s_batch*, const b2s*) noexcept
+    void b2s_put(b2s_batch*, int, const b2s*, size_t) noexcept
     b2s_kernel b2s_find_kernel(int) noexcept
     void b2s_copy(void*, const void*, size_t) noexcept
     void b2s_header(b2s*, uint8_t, size_t) noexcept
@@ -439,7 +475,7 @@ cdef extern from *:
     void keys_fill_pairs() noexcept
     void keys_hex_16(char*, const uint8_t*) noexcept
     void keys_digest(b2s*, char*) noexcept
-    void keys_lane_digest(const b2s_batch*, int, char*) noexcept
+    void keys_lane_digests(const b2s_batch*, int, char**) noexcept
     const char* keys_utf8(object, Py_ssize_t*) noexcept
     Py_ssize_t keys_slot(object, object) noexcept
     bint keys_uuid(object, Py_ssize_t, uint8_t*) noexcept
@@ -491,9 +527,10 @@ keys_fill_pairs()
 
 cdef Py_ssize_t _uuid_slot = keys_slot(UUID, UUID.__dict__.get("int"))
 
-cdef b2s_kernel _kernel = b2s_find_kernel(2)
-if _kernel is NULL:
-    _kernel = b2s_find_kernel(1)
+cdef b2s_kernel _kernel = NULL
+for _which in (3, 2, 1):
+    if _kernel is NULL:
+        _kernel = b2s_find_kernel(_which)
 
 
 cdef int absorb(b2s* state, object value, object field, int nesting) except -1:
@@ -746,11 +783,11 @@ def make_keys(prefix, entity, field, values, *, secret=None):
 
 
 cdef class _Batch:
-    """Collects keys whose digests are made together."""
+    """Collects keys whose digests are made together: each has its text already, and gets its digest in a flush."""
     cdef _Head head
     cdef list keys
     cdef b2s_batch lanes
-    cdef Py_ssize_t[LANES] places
+    cdef char* tails[LANES]  # where the digests go
     cdef int waiting
     cdef bint useful
 
@@ -760,32 +797,26 @@ cdef class _Batch:
         self.waiting = 0
         # The lanes count the bytes of a message in 32 bits.
         self.useful = _kernel is not NULL and head.start.t < 0x40000000
-        memset(&self.lanes, 0, sizeof(self.lanes))
+        b2s_put_head(&self.lanes, &head.start)
 
     cdef int add(self, b2s* state) except -1:
+        cdef char* tail
         if not self.useful or state.t != self.head.start.t:
             self.keys.append(finish(state, self.head.text, self.head.size))
             return 0
-        b2s_put(&self.lanes, self.waiting, state)
-        self.places[self.waiting] = len(self.keys)
-        self.keys.append(None)
+        self.keys.append(keys_ascii(self.head.text, self.head.size, TAIL, &tail))
+        b2s_put(&self.lanes, self.waiting, state, self.head.start.used)
+        self.tails[self.waiting] = tail
         self.waiting += 1
         if self.waiting == LANES:
             self.flush()
         return 0
 
     cdef int flush(self) except -1:
-        cdef char* tail
-        cdef str key
-        cdef int lane
-        if self.waiting == 0:
-            return 0
-        _kernel(&self.head.start, &self.lanes)
-        for lane in range(self.waiting):
-            key = keys_ascii(self.head.text, self.head.size, TAIL, &tail)
-            keys_lane_digest(&self.lanes, lane, tail)
-            self.keys[self.places[lane]] = key
-        self.waiting = 0
+        if self.waiting:
+            _kernel(&self.head.start, &self.lanes)
+            keys_lane_digests(&self.lanes, self.waiting, self.tails)
+            self.waiting = 0
         return 0
 
 
@@ -997,7 +1028,7 @@ def blake2s(data, *, key=b"", digest_size=32):
 def lane_digests(kernel, head, tails):
     """BLAKE2s-128 of head + tail for up to eight tails that end in one block: for tests of each kernel.
 
-    kernel: 0 scalar, 1 the compiler's vectors, 2 those with AVX2. Returns None if this machine has no such kernel.
+    kernel: 0 scalar, 1 the compiler's vectors, 2 those with AVX2, 3 with AVX-512. Returns None if this machine has no such kernel.
     """
     cdef b2s_kernel run = b2s_find_kernel(kernel)
     cdef b2s start
@@ -1008,15 +1039,15 @@ def lane_digests(kernel, head, tails):
     cdef int lane
     if run is NULL:
         return None
-    memset(&batch, 0, sizeof(batch))
     b2s_init(&start, DIGEST_SIZE, NULL, 0)
     b2s_update(&start, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+    b2s_put_head(&batch, &start)
     for lane, tail in enumerate(tails[:LANES]):
         state = start
         b2s_update(&state, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
         if state.t != start.t:
             raise InvalidKey("a tail leaves the block that the head left open")
-        b2s_put(&batch, lane, &state)
+        b2s_put(&batch, lane, &state, start.used)
     run(&start, &batch)
     return [b"".join([batch.digests[at][lane].to_bytes(4, "little") for at in range(4)]) for lane in range(len(tails))]
 

@@ -36,7 +36,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from hashlib import blake2s
 from itertools import pairwise
 from math import isnan
 from re import compile as pattern
@@ -128,6 +127,8 @@ class KeyMaker:
     def __init__(self, prefix: str, entity: str, fields: Sequence[str], *, secret: bytes | None = None) -> None:
         if secret is not None:
             secret = check_secret(secret)
+        from hashlib import blake2s  # here: it loads OpenSSL, for which the compiled twin has no use
+
         self._text, start = head(prefix, entity)
         self._prefix, self._entity, self._secret = prefix, entity, secret
         self._fields = check_names(fields)
@@ -178,6 +179,8 @@ class IdentityMaker:
     def __init__(self, prefix: str, entity: str, *, secret: bytes | None = None) -> None:
         if secret is not None:
             secret = check_secret(secret)
+        from hashlib import blake2s  # here: as above
+
         self._text, start = head(prefix, entity, IDENTITY_TAIL)
         self._prefix, self._entity, self._secret = prefix, entity, secret
         self._readable = secret is None

@@ -18,16 +18,26 @@ is stored, being immutable, is also what a frozen row holds, so no two callers e
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
-from hashlib import blake2s
 from sys import getsizeof
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from uuid import UUID
 
 import msgspec
 
-from cachecore.column_values import BASES, ZONES, base_value, json_text, json_value, plain_json_text
+from cachecore.column_values import BASES, ZONES, base_value, json_text
+from cachecore.compiled import Implementation, choose
 from cachecore.errors import ConfigurationError, CorruptEntry, UnsupportedValue
 from cachecore.value_codec import ValueCodec
+
+implementation: Implementation
+
+if TYPE_CHECKING:
+    from cachecore._codec_py import decoder, freezer, json_value
+else:
+    _module, implementation = choose("cachecore._codec_c", "cachecore._codec_py")
+    decoder = _module.decoder
+    freezer = _module.freezer
+    json_value = _module.json_value
 
 Row = tuple[object, ...]
 
@@ -37,7 +47,6 @@ FORMAT: Final = 1
 _GENERAL: Final = b"\xc1"
 _VALUES: Final = ValueCodec()
 _UUID_INT: Final = getsizeof(1 << 127)
-_SIGNATURES: Final = 256  # remembered combinations of types in a row; there are as many as columns are null together
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -57,13 +66,6 @@ Dump = Callable[[Any], object]
 """A value other than None to what is stored for it, precisely of the stored type, or UnsupportedValue."""
 Load = Callable[[Any], object]
 """What is stored to a new value, or CorruptEntry."""
-Freezer = Callable[[Sequence[Column], Sequence[tuple[int, Dump]]], Callable[[Row], Row | None]]
-"""From the columns, and the places and functions of those that are stored as something else, to the function that makes
-the frozen row of an exact row: the same row, with each function's result for a value other than None. It answers None
-where it is not sure that the row is exact: for a value that is neither None in a nullable column nor precisely of its
-column's type, for a datetime whose tzinfo is neither None, a timezone nor a ZoneInfo, for a time with a tzinfo, and for
-a structure in a json column with anything but precisely dict, str keys, list, str, int, bool, None and finite floats
-in it (the json function it is given relies on that). What is in a text column does not matter."""
 
 
 class RowCodec:
@@ -85,14 +87,12 @@ class RowCodec:
         *,
         version: int | str | None = None,
         texts: Mapping[str, tuple[Callable[[Any], str], Callable[[str], object]]] | None = None,
-        freezer: Freezer | None = None,
     ) -> None:
         """
         columns: in the order of the values in a row.
         version: the application's own mark, to make rows written before a change of meaning unreadable.
         texts: for each text column the function that makes text of a value, raising UnsupportedValue where it cannot,
             and the one that makes an equal value of the text, raising CorruptEntry. None: there is no such column.
-        freezer: makes a faster way to freeze exact rows. None: the one in Python.
 
         Raises ConfigurationError for a column of another type, two columns of one name, and a text column
         that texts does not tell of.
@@ -105,12 +105,10 @@ class RowCodec:
             if names.count(column.name) > 1:
                 raise ConfigurationError(f"column {column.name!r} is there {names.count(column.name)} times")
         self.fingerprint = _fingerprint(self.columns, version)
-        json_dump = json_text if freezer is None else plain_json_text
         dumps: list[tuple[int, Dump]] = []
         loads: list[tuple[int, Load]] = []
         for i, column in enumerate(self.columns):
             if column.kind == "json":
-                dumps.append((i, json_dump))
                 loads.append((i, json_value))
             elif column.kind == "text":
                 if column.name not in (texts or {}):
@@ -120,7 +118,7 @@ class RowCodec:
                 dump, load = (texts or {})[column.name]
                 dumps.append((i, dump))
                 loads.append((i, load))
-        self._dumps = tuple(dumps)
+        self._dumps = dict(dumps)
         self.loads = tuple(loads)
         self.mutable = bool(loads)
         self._types = tuple(_stored_type(column) for column in self.columns)
@@ -129,11 +127,10 @@ class RowCodec:
             kind | None if nullable else kind for kind, nullable in zip(self._types, self._nullable, strict=True)
         ]
         self._encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
-        decoder: msgspec.msgpack.Decoder[Row] = msgspec.msgpack.Decoder(cast("Any", tuple)[tuple(declared)])
-        self.decode_typed = decoder.decode
+        typed: msgspec.msgpack.Decoder[Row] = msgspec.msgpack.Decoder(cast("Any", tuple)[tuple(declared)])
+        self.decode_typed = decoder(self.columns, typed.decode)
         self._zoned = tuple((i, ZONES[kind]) for i, kind in enumerate(self._types) if kind in ZONES)
-        self._signatures: set[tuple[type, ...]] = set()
-        self._freeze_exact = freezer(self.columns, self._dumps) if freezer else self._freeze_exact_in_python
+        self._freeze_exact = freezer(self.columns, dumps)
 
     def encode(self, row: Row) -> bytes:
         """The bytes that stand for row.
@@ -202,16 +199,13 @@ class RowCodec:
 
         Raises CorruptEntry if nothing can be made of what stands for one of them.
         """
-        return tuple(_replaced(frozen, self.loads)) if self.mutable else frozen
-
-    def _freeze_exact_in_python(self, row: Row) -> Row | None:
-        """See Freezer; json_text itself compares what it wrote with what it got."""
-        signature = tuple(map(type, row))
-        if signature not in self._signatures and not self._admit(signature):
-            return None
-        if not self._has_plain_zones(row):
-            return None
-        return tuple(_replaced(row, self._dumps)) if self.mutable else row
+        if not self.mutable:
+            return frozen
+        values = list(frozen)
+        for i, load in self.loads:
+            if values[i] is not None:
+                values[i] = load(values[i])
+        return tuple(values)
 
     def _has_plain_zones(self, row: Row) -> bool:
         for i, zones in self._zoned:
@@ -220,27 +214,11 @@ class RowCodec:
                 return False
         return True
 
-    def _admit(self, signature: tuple[type, ...]) -> bool:
-        """Whether values of these types make an exact row; remembered if so."""
-        if len(signature) != len(self._types):
-            return False
-        for i, kind in enumerate(signature):
-            fits = (
-                self._nullable[i]
-                if kind is type(None)
-                else (kind is self._types[i] or self.columns[i].kind != "scalar")
-            )
-            if not fits:
-                return False
-        if len(self._signatures) < _SIGNATURES:
-            self._signatures.add(signature)
-        return True
-
     def _normalise(self, row: Row) -> Row:
         """The frozen form of a row that may not be exact."""
         if len(row) != len(self.columns):
             raise UnsupportedValue(f"a row of {len(row)} values for {len(self.columns)} columns")
-        dumps = dict(self._dumps)
+        dumps = self._dumps
         values: list[object] = []
         for i, value in enumerate(row):
             column = self.columns[i]
@@ -282,16 +260,9 @@ def _stored_type(column: Column) -> type:
     return bytes if column.kind == "json" else str
 
 
-def _replaced(row: Row, replacements: Sequence[tuple[int, Callable[[Any], object]]]) -> list[object]:
-    """The row's values, some that are not None put through their functions."""
-    values = list(row)
-    for i, function in replacements:
-        if values[i] is not None:
-            values[i] = function(values[i])
-    return values
-
-
 def _fingerprint(columns: Sequence[Column], version: int | str | None) -> bytes:
+    from hashlib import blake2s  # here: it loads OpenSSL, and not everyone who imports this has rows
+
     digest = blake2s(digest_size=8)
     for column in columns:
         kind = cast("type", column.type).__qualname__ if column.kind == "scalar" else column.kind

@@ -5,7 +5,6 @@ driver. They mean their base value, and only the base has a stored form. A value
 something else than its column says, and is refused.
 """
 
-import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -32,6 +31,8 @@ def json_text(value: object) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError):
         pass
     _check_json(value, "$", 0)
+    import json  # here and below: few ever need it
+
     try:
         return json.dumps(value, separators=(",", ":")).encode("ascii")
     except ValueError as error:  # an int of more digits than the interpreter converts
@@ -43,6 +44,8 @@ def json_value(text: bytes) -> object:
     try:
         return _parse(text)
     except (ValueError, RecursionError):  # rarely: NaN, lone surrogates, ints of many digits
+        import json
+
         try:
             return json.loads(text.decode())
         except (ValueError, RecursionError) as error:

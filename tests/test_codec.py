@@ -3,6 +3,7 @@
 import contextlib
 import enum
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -20,9 +21,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cachecore import _codec_py
+from cachecore import codec as codec_module
 from cachecore.codec import Column, RowCodec
 from cachecore.errors import ConfigurationError, CorruptEntry, UnsupportedValue
 from cachecore.value_codec import MAX_DEPTH, ValueCodec
+
+try:
+    from cachecore import _codec_c
+except ImportError:
+    if os.environ.get("CACHECORE_REQUIRE_EXTENSION") == "1":
+        raise
+    _codec_c = None  # type: ignore[assignment]
 
 # Properties are not timed: the machine may be busy.
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -644,3 +654,190 @@ def test_hostile_json_text() -> None:
         stored = msgspec.msgpack.encode((1, text))
         with pytest.raises(CorruptEntry):
             GENERAL.decode(stored)
+
+
+# The compiled twin ------------------------------------------------------------------------------------------------
+
+compiled = pytest.mark.skipif(_codec_c is None, reason="the compiled codec is not built")
+STOCK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=40),
+    st.binary(max_size=5),
+    st.decimals(),
+    st.uuids(),
+    st.dates(),
+    st.datetimes(),
+    st.datetimes(timezones=st.timezones() | st.just(UTC)),
+    st.times(),
+    st.times(timezones=st.just(UTC)),
+    st.timedeltas(),
+    st.sampled_from([Text("x"), Colour.RED, Level.LOW, object(), (1,), {1}]),
+)
+NESTED = st.recursive(
+    STOCK, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+TYPES = (int, str, bool, float, bytes, Decimal, UUID, date, datetime, time, timedelta)
+
+
+def with_twin(twin: Any, columns: list[Column]) -> RowCodec:
+    """A codec made of one of the two implementations."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("freezer", "decoder", "json_value"):
+            patch.setattr(codec_module, name, getattr(twin, name))
+        return RowCodec(columns)
+
+
+def shown_outcome(call: Callable[[Any], object], argument: object, *errors: type[Exception]) -> str:
+    """What a call gives or raises, types and all."""
+    try:
+        return repr(call(argument))
+    except errors as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@compiled
+@PROPERTY
+@given(
+    st.lists(st.tuples(st.sampled_from([*TYPES, "json"]), st.booleans(), NESTED), min_size=1, max_size=4), st.booleans()
+)
+def test_compiled_freezer(drawn: list[tuple[Any, bool, Any]], json_only: bool) -> None:
+    """Both twins store the same bytes, freeze the same rows, and refuse with the same errors."""
+    columns = [
+        Column(f"c{i}", object, nullable, "json") if json_only or kind == "json" else Column(f"c{i}", kind, nullable)
+        for i, (kind, nullable, _) in enumerate(drawn)
+    ]
+    row = tuple(value for _, _, value in drawn)
+    ours, defined = with_twin(_codec_c, columns), with_twin(_codec_py, columns)
+    assert shown_outcome(ours.encode, row, UnsupportedValue) == shown_outcome(defined.encode, row, UnsupportedValue)
+    assert shown_outcome(ours.freeze, row, UnsupportedValue) == shown_outcome(defined.freeze, row, UnsupportedValue)
+
+
+@compiled
+def test_compiled_freezer_on_anything() -> None:
+    """The compiled freezer passes on what is no row, JSON that is deep or contains itself, and what is no JSON."""
+    loop: list[object] = []
+    loop.append(loop)
+    deep: object = 1
+    for _ in range(100):
+        deep = {"a": deep}
+    columns = [
+        Column("data", object, kind="json"),
+        Column("at", datetime, nullable=False),
+        Column("t", str, kind="text"),
+    ]
+    freeze = _codec_c.freezer(columns, [(2, repr)])
+    now = datetime(2024, 1, 1)
+    assert freeze(([1, {"a": None}, True, 1.5, "x"], now, loop)) == (b'[1,{"a":null},true,1.5,"x"]', now, "[[...]]")
+    assert freeze((None, now, None)) == (None, now, None)
+    for row in ((), [], None, ({}, now, 1, 1), [{}, now, 1], ({}, None, 1), ({}, date(2024, 1, 1), 1)):
+        assert freeze(row) is None  # type: ignore[arg-type]
+    for value in (loop, deep, {1: 1}, (1,), {"a": math.nan}, [math.inf], {Text("a"): 1}, object(), Colour.RED):
+        assert freeze((value, now, None)) is None
+
+
+def changed(draw: Callable[[Any], Any], data: bytes) -> bytes:
+    """Bytes with some of them replaced, and perhaps the rest cut off."""
+    mutable = bytearray(data)
+    for _ in range(draw(st.integers(0, 2))):
+        mutable[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(mutable[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(mutable)
+
+
+@compiled
+@PROPERTY
+@given(columns_and_row(), st.data())
+def test_compiled_decoder(drawn: tuple[list[Column], tuple[object, ...]], data: st.DataObject) -> None:
+    """Both twins make the same rows of stored bytes, whole or damaged, and raise the same errors."""
+    columns, row = drawn
+    ours, defined = with_twin(_codec_c, columns), with_twin(_codec_py, columns)
+    stored = changed(data.draw, ours.encode(row))
+    for decode in ("decode_typed", "decode_frozen", "decode"):
+        outcomes = [shown_outcome(getattr(twin, decode), stored, Exception) for twin in (ours, defined)]
+        assert outcomes[0] == outcomes[1]
+
+
+COLUMN_OF = [*(Column("c", kind) for kind in (int, str, bool, float, bytes, Decimal, UUID, date, datetime, time))]
+
+
+@compiled
+@pytest.mark.parametrize("column", [*COLUMN_OF, Column("c", object, kind="json"), Column("c", str, False)])
+def test_every_form_of_a_value(column: Column) -> None:
+    """Whatever stands where a value of a column should, the twins make the same of it: every first byte of msgpack,
+    with every number of bytes behind it, and text at the bounds of dates, times and numbers."""
+    ours, defined = with_twin(_codec_c, [column]), with_twin(_codec_py, [column])
+    texts = [
+        *("2024-02-29", "2023-02-29", "1900-02-29", "2000-02-29", "0000-01-01", "0001-01-01", "9999-12-31"),
+        *("2024-04-31", "2024-00-10", "2024-13-01", "2024-01-00", "2024-1-01", "2024-02-29T00:00:00"),
+        *("2024-02-29T23:59:59.999999", "2024-02-30T00:00:00", "2024-02-29T24:00:00", "2024-02-29t00:00:00"),
+        *("2024-02-29 00:00:00", "2024-02-29T00:00:00Z", "2024-02-29T00:00:00+01:00", "2024-02-29T00:00:00.1"),
+        *("00:00:00", "23:59:60", "23:60:00", "24:00:00", "12:30:00.123456", "12:30:00.12345", "12:30:00.1234567"),
+        *("12:30:00Z", "0", "-0", "00", "1.50", "-1.50", ".", "1.", ".5", "-.5", "-.", "-", "--1", "1..5", "1.5.5"),
+        *("+1", "1e5", "1E+5", "NaN", "-NaN", "sNaN", "Infinity", "1_000", "\u0663", "1-1", "true", " 1", "1 "),
+    ]
+    forms = [text.encode() for text in (*texts, "", "é", "漢字", "😀" * 20, "x" * 70_000, "1" * 200)]
+    values = [
+        *(bytes([first]) + bytes(range(1, size + 1)) for first in range(256) for size in range(19)),
+        *(bytes([first]) + b"\xff" * size for first in range(0xC0, 0xE0) for size in range(19)),
+        *(bytes([first, *size]) + text for text in forms for first, size in headers(len(text))),
+        b"\xa2\xff\xfe",
+        b"\xa3\xed\xa0\x80",
+        *(b"\xd7\xff" + (nanos << 34 | seconds).to_bytes(8) for nanos in (0, 1, 1000, 999_999_000, 999_999_999, 10**9)
+          for seconds in (0, 951_782_399, 951_782_400, 68_256_000, 4_107_542_400, 2**34 - 1)),
+    ]  # fmt: skip
+    for value in values:
+        for data in (b"\x91" + value, b"\x91" + value + b"\0", b"\xdc\0\1" + value):
+            results = [shown_outcome(twin.decode_typed, data, Exception) for twin in (ours, defined)]
+            assert results[0] == results[1], data
+
+
+def headers(size: int) -> list[tuple[int, bytes]]:
+    """The headers of msgpack for text and for bytes of a size."""
+    short = [(0xA0 | size, b"")] if size < 32 else []
+    return short + [
+        (first + power, size.to_bytes(1 << power))
+        for first in (0xC4, 0xD9)
+        for power in range(3)
+        if size < 1 << (8 << power)
+    ]
+
+
+@compiled
+def test_decoded_without_msgspec() -> None:
+    """Rows of the plain types are read by the compiled decoder itself, also those of many columns."""
+    row: tuple[object, ...] = (
+        *(0, 127, 128, -1, -32, -33, 2**16, -(2**31), 2**32, 2**64 - 1, -(2**63)),
+        *("", "x", "Ósló", "x" * 300, True, False, 1.5, b"\0" * 300, Decimal("-12.50"), Decimal(10**30)),
+        *(UUID(int=2**127 + 1), UUID(int=0), date(2024, 2, 29), time(12), time(12, 30, 1, 5), datetime(1, 1, 1)),
+        *(datetime(2024, 2, 29, 12, 30, 5, 123_456, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), None),
+    )
+    columns = tuple(Column(f"c{i}", str if value is None else type(value)) for i, value in enumerate(row))
+
+    def typed(data: bytes) -> tuple[object, ...]:
+        raise AssertionError("msgspec was asked")
+
+    decode = _codec_c.decoder(columns, typed)
+    assert same(decode(RowCodec(columns).encode(row)), row)
+    assert _codec_c.decoder((Column("c", timedelta),), typed) is typed
+
+
+def test_uuid_is_whole() -> None:
+    """A UUID that was stored is like any other, down to what it says of its safety."""
+    decode = RowCodec([Column("c", UUID)]).decode
+    [back] = decode(RowCodec([Column("c", UUID)]).encode((UUID(int=5),)))
+    assert (back, back.is_safe, back.hex, hash(back)) == (  # type: ignore[attr-defined]
+        UUID(int=5),
+        UUID(int=5).is_safe,
+        UUID(int=5).hex,
+        hash(UUID(int=5)),
+    )
+
+
+def test_implementation_is_chosen() -> None:
+    """CACHECORE_IMPLEMENTATION=python makes the codec the one in Python."""
+    program = "from cachecore import codec; print(codec.implementation)"
+    environment = os.environ | {"CACHECORE_IMPLEMENTATION": "python"}
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == "python"

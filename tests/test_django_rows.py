@@ -20,8 +20,6 @@ from django.db.models.base import ModelState
 from django.db.models.signals import post_init, pre_init
 from django.test.utils import CaptureQueriesContext
 from django.utils.safestring import mark_safe
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cachecore.codec import Column, RowCodec
 from cachecore.errors import ConfigurationError, CorruptEntry, UnsupportedValue
@@ -70,7 +68,6 @@ IMPLEMENTATIONS = [
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RowLayout]:
     """Makes layouts with one implementation, then with the other."""
     monkeypatch.setattr(rows, "instance_maker", request.param.instance_maker)
-    monkeypatch.setattr(rows, "freezer", request.param.freezer)
     return RowLayout
 
 
@@ -405,7 +402,7 @@ def test_state(layout: Callable[..., RowLayout]) -> None:
 @pytest.mark.parametrize("from_db", [True, False])
 def test_row_of_another_length(layout: Callable[..., RowLayout], row: tuple[object, ...], from_db: bool) -> None:
     """A row of another length builds nothing."""
-    with pytest.raises(UnsupportedValue, match="for 5 fields"):
+    with pytest.raises(UnsupportedValue, match="for 5 columns"):
         layout(Author, from_db=from_db).instance(row, "default", None)
 
 
@@ -442,85 +439,6 @@ def test_models_that_need_from_db(layout: Callable[..., RowLayout]) -> None:
     lowered: Any = layout(Lowered).instance((1, "LOUD"), "default", None)
     assert lowered.word == "loud"
     assert not hasattr(layout(Remembering, from_db=False).instance((1, "n"), "default", None), "name_when_made")
-
-
-# The compiled twin ----------------------------------------------------------------------------------------------
-
-STOCK = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.decimals(),
-    st.uuids(),
-    st.dates(),
-    st.datetimes(),
-    st.datetimes(timezones=st.timezones() | st.just(UTC)),
-    st.times(),
-    st.times(timezones=st.just(UTC)),
-    st.timedeltas(),
-    st.sampled_from([mark_safe("x"), Colour.RED, Level.LOW, object(), (1,), {1}]),
-)
-NESTED = st.recursive(
-    STOCK, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-)
-TYPES = (int, str, bool, float, bytes, Decimal, uuid.UUID, date, datetime, time, timedelta)
-
-
-@compiled
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    st.lists(st.tuples(st.sampled_from([*TYPES, "json"]), st.booleans(), NESTED), min_size=1, max_size=4), st.booleans()
-)
-def test_compiled_freezer(drawn: list[tuple[Any, bool, Any]], json_only: bool) -> None:
-    """The codec stores the same bytes, and refuses with the same errors, with the compiled freezer as without."""
-    columns = [
-        Column(f"c{i}", object, nullable, "json") if json_only or kind == "json" else Column(f"c{i}", kind, nullable)
-        for i, (kind, nullable, _) in enumerate(drawn)
-    ]
-    row = tuple(value for _, _, value in drawn)
-
-    def outcome(codec: RowCodec) -> object:
-        results: list[object] = []
-        for store in (codec.encode, codec.freeze):
-            try:
-                results.append(store(row))
-            except UnsupportedValue as error:
-                results.append(str(error))
-        return repr(results)
-
-    assert outcome(RowCodec(columns, freezer=_rows_c.freezer)) == outcome(RowCodec(columns))
-
-
-@compiled
-def test_compiled_freezer_on_anything() -> None:
-    """The compiled freezer passes on what is no row, JSON that is deep or contains itself, and what is no JSON."""
-    loop: list[object] = []
-    loop.append(loop)
-    deep: object = 1
-    for _ in range(100):
-        deep = {"a": deep}
-    columns = [Column("data", object, kind="json"), Column("at", datetime, nullable=False)]
-    freeze = _rows_c.freezer(columns, [(0, repr)])
-    now = datetime(2024, 1, 1)
-    assert freeze(([1, {"a": None}, True, 1.5, "x"], now)) == ("[1, {'a': None}, True, 1.5, 'x']", now)
-    assert freeze((None, now)) == (None, now)
-    for row in ((), [], None, ({}, now, 1), [{}, now], ({}, None), ({}, date(2024, 1, 1))):
-        assert freeze(row) is None  # type: ignore[arg-type]
-    for value in (
-        loop,
-        deep,
-        {1: 1},
-        (1,),
-        {"a": float("nan")},
-        [float("inf")],
-        {mark_safe("a"): 1},
-        object(),
-        Colour.RED,
-    ):
-        assert freeze((value, now)) is None
 
 
 def test_forced_implementation() -> None:

@@ -796,11 +796,11 @@ def test_blake2s_agrees_with_hashlib(data: bytes, key: bytes, digest_size: int) 
 
 
 @compiled
-@pytest.mark.parametrize("kernel", [0, 1, 2])
+@pytest.mark.parametrize("kernel", [0, 1, 2, 3])
 @settings(max_examples=200, deadline=None)
 @given(head=st.binary(max_size=130), data=st.data())
 def test_every_lane_kernel_agrees_with_hashlib(kernel: Any, head: bytes, data: st.DataObject) -> None:
-    """The scalar, the generic vector and the AVX2 kernel hash up to eight messages as hashlib does."""
+    """The scalar, the generic vector, the AVX2 and the AVX-512 kernel hash up to eight messages as hashlib does."""
     room = 64 - (len(head) % 64 or (64 if head else 0))
     tails = data.draw(st.lists(st.binary(max_size=room), min_size=1, max_size=8))
     found = _keys_c.lane_digests(kernel, head, tails)

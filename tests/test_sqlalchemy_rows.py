@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.pool import StaticPool
 
-from cachecore.errors import ConfigurationError, CorruptEntry
+from cachecore.errors import ConfigurationError, CorruptEntry, UnsupportedValue
 from cachecore.integrations.sqlalchemy.layout import RowLayout
 from tests.sqlalchemy_classes import (
     Animal,
@@ -865,7 +865,7 @@ def test_a_row_of_another_length_is_an_error(session: Session) -> None:
     """A row with too many or too few values makes no instance."""
     layout = layout_of(Country)
     for row in ((1,), (1, "x", 2)):
-        with pytest.raises(ValueError, match="values to unpack"):
+        with pytest.raises(UnsupportedValue, match=r"a row of . values for 2 columns"):
             layout.instance(session, row)
     assert len(session.identity_map) == 0
 

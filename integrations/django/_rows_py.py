@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from cachecore.codec import Freezer, Load, Row
-from cachecore.errors import UnsupportedValue
+from cachecore.attributes import attributes_filler
+from cachecore.codec import Load, Row
 
 MakeInstance = Callable[[Row, str | None, tuple[object, ...] | None], Model]
 """The instance of a row as if loaded through the connection of this alias, with the tuple as its _state.cachecore.
@@ -23,25 +23,16 @@ def instance_maker(model: type[Model], attnames: Sequence[str], loads: Sequence[
         not None, anew for each instance.
     """
 
+    fill = attributes_filler("_state", attnames, loads)
+    get_attribute = object.__getattribute__  # and none that a class has of its own
+
     def make(row: Row, alias: str | None, tracked: tuple[object, ...] | None) -> Model:
-        if len(row) != len(attnames):
-            raise UnsupportedValue(f"a row of {len(row)} values for {len(attnames)} fields")
         state = ModelState()
         state.adding = False
         state.db = alias
         state.cachecore = tracked  # type: ignore[attr-defined] # our own attribute on Django's object
         instance = model.__new__(model)
-        attributes: dict[str, object] = vars(instance)
-        attributes["_state"] = state
-        attributes.update(zip(attnames, row, strict=True))
-        for position, load in loads:
-            value = row[position]
-            if value is not None:
-                attributes[attnames[position]] = load(value)
+        fill(get_attribute(instance, "__dict__"), row, state)
         return instance
 
     return make
-
-
-freezer: Freezer | None = None
-"""A faster way for RowCodec to freeze exact rows: here there is none."""

@@ -10,7 +10,7 @@ Python are stored by the contract of Django's serializers: value_to_string write
 is read back once before its text is stored, so a field that does not keep that contract is refused, and never returns
 another value than the database would.
 
-The instance maker and the freezer of exact rows come compiled or in pure Python; `implementation` says which.
+The instance maker comes compiled or in pure Python; `implementation` says which.
 """
 
 import datetime
@@ -33,10 +33,9 @@ from cachecore.integrations.django._rows_py import MakeInstance
 implementation: Implementation
 
 if TYPE_CHECKING:
-    from cachecore.integrations.django._rows_py import freezer, instance_maker
+    from cachecore.integrations.django._rows_py import instance_maker
 else:
     _module, implementation = choose("cachecore.integrations.django._rows_c", "cachecore.integrations.django._rows_py")
-    freezer = _module.freezer
     instance_maker = _module.instance_maker
 
 AnyField: TypeAlias = "models.Field[Any, Any]"
@@ -116,7 +115,7 @@ class RowLayout:
         texts = {column.name: _text_functions(field) for column, field in fields if column.kind == "text"}
         self.model = model
         self.attnames = tuple(column.name for column in columns)
-        self.codec = RowCodec(columns, version=version, texts=texts, freezer=freezer)
+        self.codec = RowCodec(columns, version=version, texts=texts)
         self.uses_from_db = _needs_from_db(model, self.attnames) if from_db is None else from_db
         maker = _from_db_maker if self.uses_from_db else instance_maker
         self.instance = maker(model, self.attnames, ())
@@ -156,7 +155,7 @@ def _from_db_maker(
 
     def make(row: Row, alias: str | None, tracked: tuple[object, ...] | None) -> models.Model:
         if len(row) != len(attnames):
-            raise UnsupportedValue(f"a row of {len(row)} values for {len(attnames)} fields")
+            raise UnsupportedValue(f"a row of {len(row)} values for {len(attnames)} columns")
         values = list(row)
         for position, load in loads:
             if values[position] is not None:

@@ -9,7 +9,8 @@ The public way to the same, make_transient_to_detached and add, takes longer tha
 (`python -m benchmarks.bench_sqlalchemy_rows`). So this module, and no other, uses names that SQLAlchemy does not
 document. They are the same from 2.0.30 to 2.1:
 
-    ClassManager.new_instance()     an instance with its state, without __init__
+    ClassManager._state_constructor(instance, manager)
+                                    the state of an instance, which new_instance() would make and set, without __init__
     instance._sa_instance_state     its InstanceState; the public inspect() takes a quarter of the time of a hit
     state.manager, state.mapper     which class
     state.key, state.session_id     what makes a state persistent in a session; identity_token stays None
@@ -26,9 +27,9 @@ from typing import Any
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ColumnProperty, Mapper, Session
 
+from cachecore.attributes import attributes_filler
 from cachecore.codec import Load, Row
 from cachecore.integrations.sqlalchemy.conversions import Convert
-from cachecore.integrations.sqlalchemy.filling import Filled, filler
 from cachecore.integrations.sqlalchemy.stored import StoredColumn
 
 MakeInstance = Callable[[Session, Row], object | None]
@@ -57,6 +58,7 @@ def instance_maker(
     to_identity = _converter([columns[key].to_python for key in identity])
     fillers = _Fillers(mapper, columns, discriminator, loads)
     only = fillers.of(mapper) if discriminator is None else None
+    get_attribute = object.__getattribute__  # and none that a class has of its own
 
     def make(session: Session, row: Row) -> Any:
         identifiers = row[:width] if to_identity is None else to_identity(row[:width])
@@ -73,9 +75,10 @@ def instance_maker(
         filler = only or fillers.of_row(row, key)
         if filler is None:
             return None
-        instance = filler.new_instance()
-        filler.fill(instance.__dict__, row)
-        state = instance._sa_instance_state
+        cls = filler.cls
+        instance = cls.__new__(cls)
+        state = filler.new_state(instance, filler.manager)
+        filler.fill(get_attribute(instance, "__dict__"), row, state)
         state.key = key
         state.session_id = session.hash_key
         if filler.expired:
@@ -98,16 +101,15 @@ class _Filler:
         self, mapper: Mapper[Any], columns: Mapping[str, StoredColumn], loads: Sequence[tuple[int, Load]]
     ) -> None:
         manager: Any = mapper.class_manager
-        self.new_instance: Callable[[], Any] = manager.new_instance
+        self.manager = manager
+        self.cls: Any = manager.class_
+        self.new_state: Callable[[Any, Any], Any] = manager._state_constructor
         self.dispatch = manager.dispatch
-        load_at = dict(loads)
-        held = [
-            Filled(key, place, load_at.get(place), stored.to_python)
-            for place, (key, stored) in enumerate(columns.items())
-            if _holds(mapper, key, stored)
-        ]
-        self.fill = filler(held, len(columns))
-        self._keys = frozenset(each.key for each in held)
+        held = [key if _holds(mapper, key, stored) else None for key, stored in columns.items()]
+        places = enumerate(columns.values())
+        converts = [(place, stored.to_python) for place, stored in places if stored.to_python is not None]
+        self.fill = attributes_filler("_sa_instance_state", held, loads, converts)
+        self._keys = frozenset(key for key in held if key is not None)
         # Without this, what rows do not hold would be None for ever. Deferred columns load by themselves all the same.
         self.expired = frozenset(prop.key for prop in mapper.column_attrs if prop.key in manager) - self._keys
 
@@ -117,7 +119,7 @@ class _Filler:
         if not wanted:
             return
         values: dict[str, Any] = {}
-        self.fill(values, row)
+        self.fill(values, row, None)
         for key in wanted:
             attributes[key] = values[key]
         state._commit(attributes, wanted)

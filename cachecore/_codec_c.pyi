@@ -1,0 +1,9 @@
+"""What _codec_c offers; _codec_py says what it means."""
+
+from collections.abc import Callable, Sequence
+
+from cachecore.codec import Column, Dump, Row
+
+def freezer(columns: Sequence[Column], texts: Sequence[tuple[int, Dump]]) -> Callable[[Row], Row | None]: ...
+def decoder(columns: Sequence[Column], typed: Callable[[bytes], Row]) -> Callable[[bytes], Row]: ...
+def json_value(text: bytes) -> object: ...
