@@ -4,7 +4,7 @@
 Theory of operation
 -------------------
 Everything stands in plain C arrays. Beyond its key and its value an entry costs 48 bytes of node, 11 to 22 of index
-and 8 of ghosts, and there is no Python object of its own for it:
+and 4 of ghosts, and there is no Python object of its own for it:
 
 ``nodes``  one slot an entry, linked by number into one of three queues (``_store_py`` says what the queues mean).
 ``table``  the index: open addressing with linear probing, a power of two of slots, at most 3/4 of them taken. A slot
@@ -162,6 +162,7 @@ cdef class Store:
 
     # The public operations: arguments and the clock first, then the mutation, then the references.
 
+    @cython.binding(False)  # a plain C method: who has it bound calls it with nothing in between
     def get(self, key, /):
         """The value under key, or None if there is none or it has expired. Counts as an access."""
         cdef double now = 0
@@ -505,11 +506,11 @@ cdef class Store:
         return False
 
     cdef void resize_ghosts(self) noexcept:
-        """Forget all ghosts; have room in each table for as many as there are entries, and a quarter in reserve."""
+        """Forget all ghosts; have room in each table for half as many as there are entries, and a quarter in reserve."""
         cdef int queue
         cdef uint64_t capacity = <uint64_t>self.entries() * 5 // 4
         self.ghost_capacity = max(self.entries(), <uint32_t>min(capacity, <uint64_t>self.entries_bound))
-        self.buckets = (self.ghost_capacity + WAYS - 1) // WAYS
+        self.buckets = self.ghost_capacity // (2 * WAYS) + 1
         for queue in range(2):
             PyMem_Free(self.ghosts[queue])
             self.ghosts[queue] = <uint32_t *>PyMem_Calloc(<size_t>self.buckets * WAYS, sizeof(uint32_t))

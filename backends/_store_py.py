@@ -11,7 +11,9 @@ fingerprint (a ghost); a key that comes back as a ghost enters MAIN at once.
 The paper gives SMALL a tenth of the room. That loses two to three points to LRU where popularity moves, because new
 favourites are thrown out before their second request. So the share adapts, as in ARC (Megiddo and Modha, FAST 2003):
 a ghost of SMALL comes back -> one entry more for SMALL, up to half of the room; a ghost of MAIN comes back -> one less,
-down to a tenth. ``python -m benchmarks.hitratio`` shows what that is worth.
+down to a tenth. There are as many ghosts as entries, half of them for each queue, again as in ARC: a key that comes
+back later than that is no favourite. ``./run bench hitratio`` shows what that is worth, and what it costs: keys that
+are asked for in a loop a little longer than the room come back as ghosts and push each other out, as from an LRU.
 
     set of a new key   ghost of SMALL or of MAIN -> newest of MAIN; else newest of SMALL; frequency 0
     get                frequency + 1, at most MAX_FREQ; nothing moves
@@ -120,11 +122,14 @@ class _Node:
 
 
 class _Ghosts:
-    """Fingerprints of evicted keys: eight to a bucket, each bucket a FIFO, so the whole is nearly one."""
+    """Fingerprints of evicted keys: eight to a bucket, each bucket a FIFO, so the whole is nearly one.
+
+    There is room for half as many as capacity.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.count = (capacity + _WAYS - 1) // _WAYS
+        self.count = capacity // (2 * _WAYS) + 1
         self.buckets: dict[int, list[int]] = {}
 
     def _where(self, key: str) -> tuple[int, int]:
@@ -473,7 +478,7 @@ class Store:
         return next((key for key in self._queues[queue] if key != keep), None)
 
     def _remember(self, key: str, queue: int) -> None:
-        """Add a ghost. Each queue's table has room for as many as there are entries, and a quarter in reserve."""
+        """Add a ghost. Each queue's table has room for half as many as there are entries, and a quarter in reserve."""
         entries = len(self._index)
         if entries > self._ghosts[queue].capacity:
             capacity = max(entries, min(entries * 5 // 4, self.max_entries))

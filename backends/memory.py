@@ -121,8 +121,9 @@ class MemoryBackend:
     def _keep(self, key: str, entry: Entry | None, now: float) -> None:
         """Store a hold for as long as its last token lives, or nothing."""
         if type(entry) is Hold:
-            ttl = max(deadline for _, deadline in entry.tokens) - now
-            self.store.set(key, entry, _MARK_WEIGHT * len(entry.tokens), ttl, pinned=True)
+            tokens = entry.tokens
+            last = tokens[0][1] if len(tokens) == 1 else max(deadline for _, deadline in tokens)
+            self.store.set(key, entry, _MARK_WEIGHT * len(tokens), last - now, pinned=True)
         else:
             self.store.delete(key)
 

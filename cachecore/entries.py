@@ -119,12 +119,18 @@ def abandoned(entry: Entry | None, token: bytes) -> Entry | None:
 
 def held(entry: Entry | None, token: bytes, deadline: float, now: float) -> Hold:
     """The entry after PREPARE: the token joins the live holds of others, anything else is replaced."""
+    if type(entry) is not Hold:  # as for nearly all of many rows
+        return Hold(((token, deadline),))
     others = _others(entry, token, now)
     return Hold((*others, (token, deadline)), shared=bool(others) or _shares(entry, token))
 
 
 def completed(entry: Entry | None, token: bytes, now: float, value: Value | None = None) -> Entry | None:
     """The entry after COMPLETE: the others' hold; else ``value`` if the hold was never shared; else nothing."""
+    if type(entry) is not Hold:
+        return None
+    if len(entry.tokens) == 1 and entry.tokens[0][0] == token:  # nobody else has written meanwhile, as nearly always
+        return None if entry.shared else value
     others = _others(entry, token, now)
     if others:
         return Hold(others, shared=True)

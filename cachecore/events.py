@@ -82,6 +82,8 @@ class Failure(Event, frozen=True):
 class Hooks:
     """The subscribers of one cache. False while there are none, so that the hot path can skip building events."""
 
+    __slots__ = ("_lock", "subscribers")
+
     def __init__(self) -> None:
         self.subscribers: tuple[Callable[[Event], None], ...] = ()
         """Empty while nobody listens."""

@@ -205,6 +205,75 @@ def test_models_with_their_own_from_db_are_tracked() -> None:
     assert Memo.objects.old_value(memo, "title") == "milk"
 
 
+class Lower:
+    """A descriptor that changes what is set."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else vars(instance)["slug"]
+
+    def __set__(self, instance: Any, value: str) -> None:
+        vars(instance)["slug"] = value.lower()
+
+
+class LowerField(models.SlugField):
+    """A field with such a descriptor."""
+
+    def contribute_to_class(self, cls: Any, name: str, private_only: bool = False) -> None:
+        super().contribute_to_class(cls, name, private_only)
+        setattr(cls, name, Lower())
+
+
+def lower_in_init(self: Any, *values: Any, **named: Any) -> None:
+    """An __init__ that changes what is set."""
+    models.Model.__init__(self, *values, **named)
+    self.slug = self.slug.lower()
+
+
+def lower_in_setattr(self: Any, name: str, value: Any) -> None:
+    """A __setattr__ that does."""
+    models.Model.__setattr__(self, name, value.lower() if name == "slug" else value)
+
+
+def lower_in_from_db(cls: Any, *loaded: Any, **options: Any) -> Any:
+    """A from_db that does."""
+    plain: Any = models.Model
+    instance = plain.from_db.__func__(cls, *loaded, **options)
+    instance.slug = instance.slug.lower()
+    return instance
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("Init", {"__init__": lower_in_init}),
+        ("Setattr", {"__setattr__": lower_in_setattr}),
+        ("FromDb", {"from_db": classmethod(lower_in_from_db)}),
+        ("Descriptor", {"slug": LowerField()}),
+        ("Nothing", {}),
+    ],
+)
+def test_what_a_model_makes_of_its_row_is_its_past(name: str, way: dict[str, Any]) -> None:
+    """Whatever changes a value while the instance is made; and what is tracked later is in the next snapshot."""
+    meta = type("Meta", (), {"app_label": "geo_app_old", "db_table": "geo_app_low"})
+    fields = {"slug": models.SlugField(), "name": models.TextField()}
+    model: Any = type(name, (models.Model,), {**fields, **way, "Meta": meta, "__module__": __name__})
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE geo_app_low (id integer PRIMARY KEY, slug text, name text)")
+        cursor.execute("INSERT INTO geo_app_low VALUES (1, 'OSLO', 'Oslo')")
+    try:
+        tracking.track(model, ["slug"])
+        one = model.objects.get()
+        assert tracking.loaded_value(one, "slug") == one.slug == ("oslo" if way else "OSLO")
+        tracking.track(model, ["name"])
+        two = model.objects.get()
+        assert (tracking.loaded_value(two, "slug"), tracking.loaded_value(two, "name")) == (one.slug, "Oslo")
+        [some] = model.objects.defer("name") if name != "Init" else [two]
+        assert tracking.loaded_value(some, "slug") == one.slug
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE geo_app_low")
+
+
 def test_a_from_db_without_todays_arguments_still_works(recwarn: pytest.WarningsRecorder) -> None:
     """Django may pass what an older override does not take; it finds that out from the signature it sees."""
 

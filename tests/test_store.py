@@ -268,6 +268,20 @@ def test_s3fifo_remembers_whom_it_evicted(make: Callable[..., Any]) -> None:
     assert store.peek("k0") == 2
 
 
+def test_s3fifo_remembers_half_as_many_as_there_are_entries(make: Callable[..., Any]) -> None:
+    """Of those that left the small queue: who left lately is known again, who left a whole room ago is not."""
+    store = sized(make, 4_000, "s3fifo")
+    for number in range(12_000):
+        store.set(f"k{number}", 1, 1, None)
+
+    def known(number: int) -> bool:
+        store.set(f"k{number}", 1, 1, None)
+        return bool(store.keys()[-1] == f"k{number}")  # the newest of the main queue
+
+    assert sum(map(known, range(7_400, 7_500))) > 90  # 8,000 have left
+    assert sum(map(known, range(3_900, 4_000))) < 10
+
+
 def test_room_is_made_by_expired_entries_first_met(make: Callable[..., Any], clock: Clock) -> None:
     """What comes up for eviction and has expired leaves as expired, however often it was asked for."""
     store = sized(make, 2, "s3fifo", clock=clock)

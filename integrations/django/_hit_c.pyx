@@ -1,10 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled twin of _hit_py, which says what everything means."""
+"""The compiled twin of _hit_py, which says what everything means.
+
+Looking an attribute up takes longer than all the rest of a hit, so what a hit reads of the objects of the core it reads
+from their slots, whose place in an object Python tells (`offset_of`).
+"""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next, PyDict_Size
-from cpython.object cimport PyObject
+from cpython.list cimport PyList_GET_SIZE
+from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompareBool
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memcmp
@@ -13,10 +18,48 @@ from asyncio import _get_running_loop
 
 from cachecore.entries import Value
 from cachecore.errors import BackendError, CorruptEntry
-from cachecore.events import Hit
+from cachecore.events import Hit, Hooks
 from cachecore.integrations.django.writing.connection import ATTRIBUTE, ConnectionState
 from cachecore.lookups import Claim
+from cachecore.statistics import Statistics
 from cachecore.unit import new_token
+
+cdef extern from *:
+    """
+    #include <structmember.h>
+
+    /* Where the objects of a class keep this slot; -1 if it is none. */
+    static Py_ssize_t cachecore_offset_of(PyObject *type, PyObject *slot) {
+        PyMemberDescrObject *member = (PyMemberDescrObject *)slot;
+        if (!Py_IS_TYPE(slot, &PyMemberDescr_Type) || (PyObject *)PyDescr_TYPE(slot) != type) return -1;
+        return member->d_member->type == T_OBJECT_EX ? member->d_member->offset : -1;
+    }
+
+    /* What stands in a slot: borrowed, NULL if nothing does. */
+    static inline PyObject *cachecore_in_slot(PyObject *object, Py_ssize_t offset) {
+        return *(PyObject **)((char *)object + offset);
+    }
+
+    /* Replace what stands in a slot, which something does. */
+    static inline void cachecore_put_in_slot(PyObject *object, Py_ssize_t offset, PyObject *value) {
+        PyObject **slot = (PyObject **)((char *)object + offset), *old = *slot;
+        Py_INCREF(value);
+        *slot = value;
+        Py_DECREF(old);
+    }
+    """
+    Py_ssize_t cachecore_offset_of(object type, object slot) noexcept
+    PyObject* in_slot "cachecore_in_slot"(object, Py_ssize_t) noexcept
+    void put_in_slot "cachecore_put_in_slot"(object, Py_ssize_t, object) noexcept
+
+
+cdef Py_ssize_t offset_of(object kind, str name) except -1:
+    """Where the objects of precisely this class keep their slot of this name. Raises TypeError if it is none."""
+    cdef Py_ssize_t offset = cachecore_offset_of(kind, kind.__dict__.get(name))
+    if offset <= 0:
+        raise TypeError(f"{kind.__name__}.{name} is no slot")
+    return offset
+
 
 cdef object RUNNING_LOOP = _get_running_loop
 cdef object STATE = ConnectionState
@@ -25,6 +68,13 @@ cdef object NEW_TOKEN = new_token
 cdef object VALUE = Value
 cdef object CLAIM = Claim
 cdef object HIT = Hit
+
+cdef Py_ssize_t PAYLOAD = offset_of(Value, "payload")
+cdef Py_ssize_t STAMP = offset_of(Value, "stamp")
+cdef Py_ssize_t IDENTITY = offset_of(Claim, "identity")
+cdef Py_ssize_t SPELLING = offset_of(Claim, "spelling")
+cdef Py_ssize_t HITS = offset_of(Statistics, "hits")
+cdef Py_ssize_t SUBSCRIBERS = offset_of(Hooks, "subscribers")
 
 cdef enum:  # where a Plan has what
     KINDS, REMOTES, ORDER, KEY, POSITIONS, NAMES
@@ -39,6 +89,17 @@ cdef inline tuple picked(tuple row, tuple positions):
         Py_INCREF(value)
         PyTuple_SET_ITEM(found, i, value)
     return found
+
+
+cdef bint confirms(tuple row, tuple positions, tuple spelling) except -1:
+    """Whether the values of a row at these positions are those of the claim."""
+    cdef Py_ssize_t i, count = PyTuple_GET_SIZE(positions)
+    if PyTuple_GET_SIZE(spelling) != count:
+        return False
+    for i in range(count):
+        if not PyObject_RichCompareBool(row[<Py_ssize_t?>positions[i]], spelling[i], Py_EQ):
+            return False
+    return True
 
 
 cdef inline object meant(value, kind, tuple remote):
@@ -106,11 +167,11 @@ cdef class _Plans:
 cdef class HitPath:
     """See _hit_py.HitPath."""
 
-    cdef object dirty, writes_here, records, hooks, statistics, instance, alias
+    cdef list dirty
+    cdef object writes_here, read, hooks, statistics, instance, alias, identity_key
     cdef _Plans plans
     cdef str entity, epoch_key
     cdef bytes fingerprint
-    cdef object identity_key
     cdef tuple tracked
     cdef tuple current  # (the epoch last seen, the stamp that rows have under it): replaced as a whole
 
@@ -118,9 +179,10 @@ cdef class HitPath:
         self.dirty = dirty
         self.writes_here = writes_here
         self.plans = _Plans(plan)
-        self.records = records
         self.hooks = records.hooks
         self.statistics = records.statistics
+        if type(self.hooks) is not Hooks or type(self.statistics) is not Statistics:
+            raise TypeError("the slots of hooks and statistics are those of precisely their classes")
         self.entity = records.entity.name
         self.epoch_key = records.entity.epoch_key
         self.identity_key = records.entity.key
@@ -129,60 +191,63 @@ cdef class HitPath:
         self.instance = instance
         self.alias = alias
         self.tracked = tracked
+        records.lend_read(self.take_read)
 
-    cdef object believed(self, key):
+    def take_read(self, read):
+        """How an entry is read from now on."""
+        self.read = read
+
+    cdef tuple believed(self, key):
         """The read of the protocol, as in cachecore.records.Records; the hit is not yet counted."""
         cdef tuple current
-        read = self.records.read  # anew each time: closing the cache replaces it
-        entry = read(key)
+        cdef bytes stamp
+        entry = self.read(key)
         if type(entry) is not VALUE:
             return None
-        epoch = read(self.epoch_key)
+        epoch = self.read(self.epoch_key)
         current = self.current
         if epoch is not <object>PyTuple_GET_ITEM(current, 0):
             if type(epoch) is not VALUE:
                 return None
             current = self.current = (epoch, epoch.stamp + self.fingerprint)
-        if entry.stamp != <object>PyTuple_GET_ITEM(current, 1):
+        stamp = <bytes>in_slot(entry, STAMP)
+        if stamp != <bytes>PyTuple_GET_ITEM(current, 1):
             return None
-        return entry.payload
+        return <tuple?><object>in_slot(entry, PAYLOAD)
 
-    cdef count(self, key):
+    cdef int count(self, key) except -1:
         """Count a hit and tell who listens."""
-        self.statistics.hits += 1
-        if self.hooks.subscribers:
+        # The GIL is kept from the read to the write: see cachecore.statistics.
+        put_in_slot(self.statistics, HITS, <object>in_slot(self.statistics, HITS) + 1)
+        if <object>in_slot(self.hooks, SUBSCRIBERS):
             self.hooks.emit(HIT(self.entity, (key,)))
+        return 0
 
-    cdef object payload(self, key):
-        """See cachecore.records.Records.payload."""
-        row = self.believed(key)
-        if row is not None:
-            self.count(key)
-        return row
-
-    cdef object pointed_payload(self, pointer, tuple positions):
-        """See cachecore.records.Records.pointed_payload."""
-        entry = self.records.read(pointer)
+    cdef tuple pointed(self, pointer, tuple positions):
+        """The row that a pointer leads to and that confirms its claim; counted."""
+        cdef tuple row
+        entry = self.read(pointer)
         if type(entry) is not VALUE:
             return None
-        claim = entry.payload
+        claim = <object>in_slot(entry, PAYLOAD)
         if type(claim) is not CLAIM:
             return None
-        key = self.identity_key(claim.identity)
+        key = self.identity_key(<object>in_slot(claim, IDENTITY))
         row = self.believed(key)
-        if row is None or picked(row, positions) != claim.spelling:
+        if row is None or not confirms(row, positions, <tuple?><object>in_slot(claim, SPELLING)):
             return None
         self.count(key)
         return row
 
+    @cython.binding(False)  # a plain C method, which is called with nothing in between
     def hit(self, dict query not None, /):
         """See _hit_py.HitPath.hit."""
-        cdef tuple plan
+        cdef tuple plan, row
         cdef list values
         cdef Py_ssize_t place = 0
         cdef PyObject* name
         cdef PyObject* only
-        if self.dirty.any and self.writes_here():
+        if PyList_GET_SIZE(self.dirty) and self.writes_here():
             return None
         if PyDict_Size(query) == 1:  # most are: without a list of their values
             PyDict_Next(query, &place, &name, &only)
@@ -201,9 +266,15 @@ cdef class HitPath:
                 return None
             key = plan[KEY](*values)
         positions = plan[POSITIONS]
-        row = self.payload(key) if positions is None else self.pointed_payload(key, positions)
-        if row is None:
-            return None
+        if positions is None:
+            row = self.believed(key)
+            if row is None:
+                return None
+            self.count(key)
+        else:
+            row = self.pointed(key, positions)
+            if row is None:
+                return None
         return self.instance(row, self.alias, picked(row, self.tracked))
 
 
@@ -358,17 +429,21 @@ cdef class SharedPath:
     cdef object believed(self, entry, epoch, identity, positions, claim):
         """See _hit_py.SharedPath._believed."""
         cdef tuple row
-        if type(entry) is not VALUE or type(epoch) is not VALUE or not self.is_stamped(entry.stamp, epoch.stamp):
+        cdef object payload
+        if type(entry) is not VALUE or type(epoch) is not VALUE:
             return None
+        if not self.is_stamped(<object>in_slot(entry, STAMP), <object>in_slot(epoch, STAMP)):
+            return None
+        payload = <object>in_slot(entry, PAYLOAD)
         try:
             try:
-                row = self.decode(entry.payload)
+                row = self.decode(payload)
             except Exception:
-                row = self.decode_any(entry.payload)
+                row = self.decode_any(payload)
             found = row[self.identity_at] if self.identity_at >= 0 else self.identity_of(row)
             if found != identity:
                 return None
-            if claim is not None and picked(row, positions) != claim.spelling:
+            if claim is not None and not confirms(row, positions, claim.spelling):
                 return None
             return self.instance(row, self.alias, picked(row, self.tracked))
         except CorruptEntry:

@@ -13,7 +13,7 @@ protocol's flow; everything else is None here, and nothing has been asked.
 import threading
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage] # what asyncio offers: it never raises
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 from cachecore.entries import Value
 from cachecore.errors import BackendError, CorruptEntry
@@ -39,12 +39,6 @@ class Plan(NamedTuple):
     """Where a row has the lookup's columns; None for the identity."""
     names: tuple[str, ...]
     """The columns of the declared lookup, or of the identity."""
-
-
-class Dirty(Protocol):
-    """Whether any connection of this process has uncommitted writes."""
-
-    any: bool
 
 
 class _Plans:
@@ -96,7 +90,7 @@ class HitPath:
 
     def __init__(
         self,
-        dirty: Dirty,
+        dirty: list[bool],
         writes_here: Callable[[], bool],
         plan: Callable[[tuple[str, ...]], Plan | None],
         records: Records,
@@ -105,6 +99,7 @@ class HitPath:
         tracked: tuple[int, ...],
     ) -> None:
         """
+        dirty: empty while no connection of this process has uncommitted writes.
         writes_here: whether this thread's connection is among the dirty ones.
         plan: makes the plan for keywords; None if they are no lookup, or one whose values need a look.
         records: of a cache whose backend is local.
@@ -120,7 +115,7 @@ class HitPath:
 
     def hit(self, query: Mapping[str, Any], /) -> Any:
         """The instance that answers a question, or None."""
-        if self._dirty.any and self._writes_here():
+        if self._dirty and self._writes_here():
             return None
         asked = self._plans.asked(query)
         if asked is None:

@@ -92,7 +92,7 @@ class ModelCache(RowReader):
         if self.records.read is None or not self.are_scalar(tracked):
             return lambda query: None
         path = HitPath(
-            dirty,
+            dirty.any,
             self._writes_here,
             self.plan,
             self.records,
@@ -225,9 +225,22 @@ class ModelCache(RowReader):
         """The coherent key of the row whose identity columns have these values."""
         return self.records.entity.key(identity[0] if len(identity) == 1 else identity)
 
-    def key_of_attributes(self, values: Row) -> str:
-        """Like `key`, for attributes of an instance, which may not have been converted yet: "42" for 42."""
-        return self.key(tuple(self.value(self._named[name], v) for name, v in zip(self.identity, values, strict=True)))
+    def keys_of_attributes(self, identities: Sequence[Sequence[Any]]) -> list[str]:
+        """Like `key`, for attributes of instances, which may not have been converted yet: "42" for 42.
+
+        Raises UncacheableLookup for what is no value of its column.
+        """
+        plan = self.plan(self.identity)
+        if plan is not None:  # a statement may write thousands of rows, whose keys are what it costs
+            [kind] = plan.kinds
+            values = [identity[0] for identity in identities]
+            if set(map(type, values)) <= {kind}:
+                return plan.key.many(values)
+        columns = [self._named[name] for name in self.identity]
+        return [
+            self.key(tuple([self.value(column, one) for column, one in zip(columns, identity, strict=True)]))
+            for identity in identities
+        ]
 
     def invalidate(self, *identities: Any) -> None:
         """Outdate these rows, or all, now. Raises BackendError."""

@@ -5,7 +5,7 @@ Taken where Django builds an instance from a row, and again after a save or refr
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from inspect import signature
+from inspect import getattr_static, signature
 from operator import itemgetter
 from typing import Any
 
@@ -17,7 +17,6 @@ from cachecore.integrations.django.rows import columns_of
 
 _NAMES = "_cachecore_tracked_names"
 _TAKE = "_cachecore_take_snapshot"
-_PICK = "_cachecore_pick_snapshot"
 
 
 def track(model: type[models.Model], names: Sequence[str]) -> None:
@@ -25,15 +24,12 @@ def track(model: type[models.Model], names: Sequence[str]) -> None:
     inherited = tracked_names(model)
     together = tuple(dict.fromkeys((*inherited, *names)))
     setattr(model, _NAMES, together)
-    scalar = _are_scalar(model, together)
-    take = tracking.taker(together, immutable=scalar)
-    setattr(model, _TAKE, staticmethod(take))
-    # A bare itemgetter is the fastest taker; it stumbles over a deferred attribute.
-    setattr(model, _PICK, itemgetter(*together) if scalar and len(together) > 1 else staticmethod(take))
+    setattr(model, _TAKE, staticmethod(tracking.taker(together, immutable=_are_scalar(model, together))))
     methods: Any = model
     if not hasattr(methods.from_db.__func__, "tracks"):
         methods.from_db = _tracking_from_db(methods.from_db.__func__)
         methods.refresh_from_db = _tracking_refresh(methods.refresh_from_db)
+    methods.from_db.__func__.whole_rows.clear()  # subclasses, which inherit it, too have other names now
 
 
 def _are_scalar(model: type[models.Model], names: Sequence[str]) -> bool:
@@ -51,17 +47,51 @@ def tracked_names(model: type[models.Model]) -> tuple[str, ...]:
     return names
 
 
+def _of_whole_rows(
+    model: type[models.Model], from_db: Callable[..., Any]
+) -> tuple[int, Callable[[Any], tracking.Snapshot]]:
+    """(the length of a row that has all fields, what picks the snapshot from it).
+
+    The length is -1, which no row has, where an instance may hold other values than the row that ``from_db`` makes it
+    of: the instance is then looked at.
+    """
+    plain: Any = models.Model
+    names = tracked_names(model)
+    attnames = [field.attname for field in model._meta.concrete_fields]
+    changing: list[Any] = [getattr_static(model, name, None) for name in names]
+    if (
+        not names
+        or not _are_scalar(model, names)
+        or not set(names).issubset(attnames)
+        or from_db is not plain.from_db.__func__
+        or any(getattr(model, name) is not getattr(plain, name) for name in ("__init__", "__new__", "__setattr__"))
+        or any(hasattr(one, "__set__") and not type(one).__module__.startswith("django.") for one in changing)
+    ):
+        return -1, tuple
+    places = [attnames.index(name) for name in names]
+    if len(places) > 1:
+        return len(attnames), itemgetter(*places)
+    [only] = places
+    return len(attnames), lambda values: (values[only],)
+
+
 def _tracking_from_db(original: Callable[..., Any]) -> Any:
     # Querysets call this for each row. It is written twice because handing on options that are never there costs as
-    # much as all the rest.
+    # much as all the rest; and it takes the snapshot from the row, since an instance that nobody has asked for its
+    # __dict__ has none yet.
     from_db: Any
+    whole_rows: dict[type[models.Model], tuple[int, Callable[[Any], tracking.Snapshot]]] = {}
     if len(signature(original).parameters) == len(("cls", "db", "field_names", "values")):
 
         def bare(cls: Any, db: str | None, field_names: Any, values: Any) -> Any:
             instance = original(cls, db, field_names, values)
             try:
-                instance._state.cachecore = cls._cachecore_pick_snapshot(instance.__dict__)
+                width, pick = whole_rows[cls]
             except KeyError:
+                width, pick = whole_rows[cls] = _of_whole_rows(cls, original)
+            if len(values) == width:
+                instance._state.cachecore = pick(values)
+            else:
                 instance._state.cachecore = cls._cachecore_take_snapshot(instance.__dict__)
             return instance
 
@@ -71,14 +101,19 @@ def _tracking_from_db(original: Callable[..., Any]) -> Any:
         def with_options(cls: Any, db: str | None, field_names: Any, values: Any, **options: Any) -> Any:
             instance = original(cls, db, field_names, values, **options)
             try:
-                instance._state.cachecore = cls._cachecore_pick_snapshot(instance.__dict__)
+                width, pick = whole_rows[cls]
             except KeyError:
+                width, pick = whole_rows[cls] = _of_whole_rows(cls, original)
+            if len(values) == width:
+                instance._state.cachecore = pick(values)
+            else:
                 instance._state.cachecore = cls._cachecore_take_snapshot(instance.__dict__)
             return instance
 
         from_db = with_options
     wraps(original)(from_db)  # Django looks at the signature to see what it may pass
     from_db.tracks = original
+    from_db.whole_rows = whole_rows
     return classmethod(from_db)
 
 

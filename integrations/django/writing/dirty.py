@@ -20,7 +20,8 @@ class _DirtyConnections:
         # Weak: a thread may end inside a transaction, and its connection must then be closed and not kept.
         self._states: weakref.WeakSet[Writing] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self.any = False
+        self.any: list[bool] = []
+        """Empty while there is none. Always the same list: the hit path holds it, and needs no attribute."""
 
     def update(self, state: Writing) -> None:
         """Note whether ``state`` has uncommitted writes."""
@@ -29,7 +30,7 @@ class _DirtyConnections:
                 self._states.add(state)
             else:
                 self._states.discard(state)
-            self.any = bool(self._states)
+            self.any[:] = [True] if self._states else []
 
     def forget(self) -> None:
         """Drop all writes that are noted: the caches they would outdate are being closed."""

@@ -175,7 +175,7 @@ def _possible(model: type[models.Model], alias: str, identities: Sequence[Identi
 def _keys(cached: ModelCache, identities: Sequence[Identity]) -> list[str] | None:
     """The coherent keys of rows; None if the key of one is known only to the database."""
     try:
-        return [cached.key_of_attributes(tuple(one)) for one in identities]
+        return cached.keys_of_attributes(identities)
     except CachecoreError:
         return None
 
