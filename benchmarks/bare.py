@@ -33,9 +33,15 @@ def call(*words: bytes) -> bytes:
     return b"".join((b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)))
 
 
-def raw_gets(host: str, port: int, keys: Sequence[str]) -> tuple[socket.socket, Callable[[], None]]:
-    """A plain socket, and the call that GETs each key over it: the request is ready and the reply is not looked at."""
+def raw_gets(
+    host: str, port: int, keys: Sequence[str], timeout: float | None
+) -> tuple[socket.socket, Callable[[], None]]:
+    """A plain socket, and the call that GETs each key over it: the request is ready and the reply is not looked at.
+
+    timeout: seconds, for which Python asks the system before each call; None: it waits for ever, and does not ask.
+    """
     connection = socket.create_connection((host, port), 5)
+    connection.settimeout(timeout)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     requests = [call(b"GET", key.encode()) for key in keys]
     send, receive = connection.sendall, connection.recv

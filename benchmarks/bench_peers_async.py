@@ -17,7 +17,7 @@ import pytest
 from benchmarks.measure import Call
 from benchmarks.peers import needs
 from benchmarks.peers.awaited import NUMBERS, Awaited, Cashews, Ours, at_once, made, one_by_one
-from benchmarks.peers.servers import one_processor
+from benchmarks.processor import one_processor
 from benchmarks.versus import Versus, timed
 from cachecore.testing.servers import RedisServer
 

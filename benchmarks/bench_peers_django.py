@@ -23,7 +23,7 @@ import pytest
 
 from benchmarks.peers import needs
 from benchmarks.peers.django_hosts import SIDES, Hosts
-from benchmarks.peers.servers import one_processor
+from benchmarks.processor import one_processor
 from benchmarks.versus import Versus, timed
 from cachecore.testing.servers import MemcachedServer, RedisServer
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import needs
-from benchmarks.peers.servers import one_processor
+from benchmarks.processor import one_processor
 from benchmarks.versus import Versus, timed
 from cachecore.testing.servers import RedisServer
 

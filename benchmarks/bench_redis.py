@@ -30,6 +30,7 @@ CASES = [
     ("100 at once", "django_redis_many", "get_many_from_cache", "redis_mget_instances",
      "MGET, decoding, instances", "<=", 1.5),
     ("a fill", "redis_fill", "backend.fill", "redis_sets", "redis-py set, stock pool", "<=", 1.2),
+    ("pk", "django_redis_pk", "get_from_cache", "raw_gets_without_timeout", "raw socket GET, no timeout", "<=", None),
     ("the backend's share of pk", "redis_acquire", "backend.acquire", "raw_gets", RAW, "<=", None),
     ("redis-py, a pinned connection", "pinned_gets", "pinned GET", "raw_gets", RAW, "<=", None),
 ]  # fmt: skip

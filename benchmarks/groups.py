@@ -36,6 +36,7 @@ GROUPS: Final = {
     "memcached": Group(("bench_memcached",)),
     "django": Group(("bench_django",)),
     "sqlalchemy": Group(("bench_sqlalchemy",)),
+    "hit": Group(("bench_hit",)),
     "tracking": Group(("bench_tracking",)),
     "bulk": Group(("bench_bulk",)),
     "import": Group(("bench_import",)),

@@ -2,12 +2,9 @@
 
 A reference fetches bytes as long as those that stand under our keys, under keys as long as ours.
 
-This process and the servers run on one processor. On two, a round trip takes either as long or, where the other
-processor has gone to sleep meanwhile, several times as long, as the rest of the machine has it: that time is on both
-sides of a ratio and is all that it then tells of. (Measured: a raw GET of 19 us became one of 80.)
+This process and the servers run on one processor; `benchmarks.processor` says why.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -21,6 +18,7 @@ from pymemcache.client.base import Client
 
 from benchmarks import bare
 from benchmarks.app import network as models
+from benchmarks.processor import one_processor
 from cachecore import Cache
 from cachecore.backend import Backend
 from cachecore.entries import Grant, Value, encode_entry
@@ -207,9 +205,15 @@ class Network:
         return Samples()
 
     def raw_gets(self) -> Call:
+        return self._raw_gets(5.0)
+
+    def raw_gets_without_timeout(self) -> Call:
+        return self._raw_gets(None)
+
+    def _raw_gets(self, timeout: float | None) -> Call:
         assert self._stock_redis.ping()
         server = self._redis_server
-        connection, run = bare.raw_gets(server.host, server.port, self._samples.keys)
+        connection, run = bare.raw_gets(server.host, server.port, self._samples.keys, timeout)
         self._open.callback(connection.close)
         return run
 
@@ -334,24 +338,10 @@ def _warm(run: Call) -> Call:
 
 
 @contextmanager
-def _one_processor() -> Iterator[None]:
-    """This process, and those that it starts meanwhile, on one processor, where the system lets us choose."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
-
-
-@contextmanager
 def network() -> Iterator[Network]:
     """Servers that run, and Django's and our settings that name them. Raises ServerMissing with the hint."""
     with ExitStack() as stack:
-        stack.enter_context(_one_processor())
+        stack.enter_context(one_processor())
         redis_server = stack.enter_context(RedisServer())
         memcached, *fleet = (stack.enter_context(MemcachedServer(["-t", "1"])) for _ in range(1 + FLEET))
         address = f"{memcached.host}:{memcached.port}"

@@ -106,7 +106,10 @@ def this_machine() -> Machine:
 
 def _commit() -> str:
     """The commit that is checked out, with a + if the sources differ from it; "" outside a checkout."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], check=False, capture_output=True, text=True)
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty=+"], check=False, capture_output=True, text=True)
+    except FileNotFoundError:  # git itself is missing
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

@@ -47,6 +47,8 @@ class Map:
     """What has to be installed; "" for the standard library."""
     shared: ClassVar[bool] = False
     """Whether its documentation lets threads share it as it is."""
+    asked: ClassVar[bool] = True
+    """Whether it can be asked for a key without a value being made for it."""
 
     def __init__(self, entries: int) -> None:
         self.cache: Any = self.make(entries)
@@ -68,8 +70,8 @@ class Map:
 
         return run
 
-    def misses(self, keys: Sequence[str]) -> Call | None:
-        """A call that asks for every key; none is there. None: this map cannot be asked without a value made."""
+    def misses(self, keys: Sequence[str]) -> Call:
+        """A call that asks for every key; none is there. Of maps that can be asked."""
         return each(self.cache.get, keys)
 
     def sets(self, turns: Iterator[Sequence[str]]) -> Call:
@@ -246,14 +248,13 @@ class Theine(Map):
 class Memo(Map):
     """A function that remembers what it returned. It cannot be asked what it knows, nor told."""
 
+    asked = False
+
     def __len__(self) -> int:
         return int(self.cache.cache_info().currsize)
 
     def hits(self, keys: Sequence[str]) -> Call:
         return each(self.cache, keys)
-
-    def misses(self, keys: Sequence[str]) -> Call | None:
-        return None
 
     def sets(self, turns: Iterator[Sequence[str]]) -> Call:
         function = self.cache
