@@ -29,7 +29,9 @@ TOLERANCE: Final = 0.35
 from their caches, and pays for it in proportion to how much of them it uses."""
 CROWDED: Final = {
     2: "where there are two processors the second worker takes the one that the server had to itself: from there on who"
-    " runs finds its code and data gone from the caches. What is sent and waited for stays the same"
+    " runs finds its code and data gone from the caches. What is sent and waited for stays the same",
+    3: "a bare client that mostly waits leaves some of two processors to a third; who computes more between its waits"
+    " has used them up with two",
 }
 """What explains steps where there is a server."""
 SHARED: Final = (
