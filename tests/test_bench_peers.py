@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, select
 
 from benchmarks.groups import PEERS, run
-from benchmarks.peers import needs
+from benchmarks.peers import installed, needs
 from benchmarks.peers.awaited import NUMBERS, Cashews, Ours, at_once, made, one_by_one
 from benchmarks.peers.django_hosts import SIDES, HostFailed, Hosts
 from benchmarks.peers.maps import OTHERS, Map, copies, keys_of
@@ -35,8 +35,12 @@ def test_a_library_that_is_missing_is_named() -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_every_group_gives_figures(name: str) -> None:
-    """Each group runs by itself, and what it measures comes back as figures of its name."""
+    """Each group runs by itself, and what it measures comes back as figures of its name; none without the library."""
     figures = run(PEERS[name], quick=True, arguments=["-k", SELECTIONS[name]])
+    library = {"peers-async": "cashews", "peers-sqlalchemy": "dogpile.cache"}.get(name)
+    if library is not None and not installed(library):
+        assert figures == []
+        needs(library)
     assert figures
     assert {figure.group for figure in figures} == {name}
     assert all(figure.ratio.median > 0 for figure in figures)
