@@ -1,10 +1,10 @@
 """The two halves of the gate: what each measures, how, and how wide its margins are.
 
-Margins of instructions: runs of the same sources differ by 0.3 % at most, and changes of a few per cent are what this
-half is there to find. With another build of the same Python, one that was optimised by profiles, our compiled code
-gained less than its references: figures were up to 16 % worse, hence the margin elsewhere. Margins of time come from
-the runs of the update, every third of them on a busy machine, where figures were up to 1.35 times as bad; they have
-bounds, and the widest still finds what became twice as slow.
+Margins of instructions: runs of the same sources in one checkout differ by 0.3 % at most, those of one commit in two
+checkouts by up to 4 % (rows of SQLAlchemy; why is not known). With another build of the same Python, one that was
+optimised by profiles, our compiled code gained less than its references: figures were up to 16 % worse, hence the
+margin elsewhere. Margins of time come from the runs of the update, every third of them on a busy machine, where figures
+were up to 1.4 times as bad; they have bounds, and the widest still finds what became twice as slow.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,8 +54,8 @@ def kinds(*, quick: bool = False) -> list[Kind]:
             groups=COUNTED,
             measure=counts,
             runs=3,
-            least=0.03,
-            most=0.1,
+            least=0.06,
+            most=0.15,
             elsewhere=0.25,
             spreads=3,
         ),
@@ -65,9 +65,9 @@ def kinds(*, quick: bool = False) -> list[Kind]:
             groups=TIMED,
             measure=partial(times, quick=quick),
             runs=10,
-            least=0.4,
-            most=0.8,
-            elsewhere=0.6,
+            least=0.6,
+            most=0.9,
+            elsewhere=0.8,
             spreads=1.5,
         ),
     ]
